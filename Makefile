@@ -1,0 +1,21 @@
+# The same three lines everywhere: a developer's machine and CI.
+.PHONY: check test demo format picture
+
+check:
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+
+test:
+	pytest -q
+
+demo:
+	homereel generate "a red ball bounces on a green floor" -o ball.mp4
+
+format:
+	ruff format .
+	ruff check --fix .
+
+picture:
+	python docs/picture.py docs/picture.png
