@@ -1,0 +1,97 @@
+"""Several processes that train one model: one a GPU, or one a CPU core. Gradients are averaged in one flat vector.
+
+A run of one process needs none of this and pays nothing for it. `torchrun` sets the same variables that `spawn` does.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rank:
+    """This process's place among `count`, and the device that it computes on."""
+
+    index: int = 0
+    count: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process logs and saves."""
+        return self.index == 0
+
+    def average_gradients(self, params: Iterable[Tensor]) -> float:
+        """Replace each gradient by its mean over the ranks; returns the norm of the whole gradient."""
+        gradients = [p.grad for p in params if p.grad is not None]
+        if not gradients:
+            return 0.0
+        if self.count == 1:
+            return float(torch.nn.utils.get_total_norm(gradients))
+        flat = torch.cat([g.reshape(-1) for g in gradients])
+        torch.distributed.all_reduce(flat)
+        flat /= self.count
+        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
+        return float(flat.norm())
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is up on any rank, so that all stop at the same step."""
+        if self.count == 1:
+            return flag
+        votes = torch.tensor([float(flag)], device=self.device)
+        torch.distributed.all_reduce(votes)
+        return bool(votes.item() > 0)
+
+    def mean(self, value: float) -> float:
+        """Mean of a number over the ranks."""
+        if self.count == 1:
+            return value
+        total = torch.tensor([value], device=self.device, dtype=torch.float64)
+        torch.distributed.all_reduce(total)
+        return float(total.item()) / self.count
+
+
+def default_rank_count() -> int:
+    """One process a GPU; without one, a process a core up to four (each runs single-threaded)."""
+    if torch.cuda.is_available():
+        return torch.cuda.device_count()
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
+
+
+def spawn(work: Callable[..., None], *arguments: Any, count: int) -> None:
+    """Run `work(rank, *arguments)` in `count` processes and wait; an exception in one ends all and is raised."""
+    if count == 1:
+        work(_join(0, 1, port=0), *arguments)
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(_entry, (work, count, port, arguments), nprocs=count)
+
+
+def _entry(index: int, work: Callable[..., None], count: int, port: int, arguments: tuple[Any, ...]) -> None:
+    try:
+        work(_join(index, count, port=port), *arguments)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def _join(index: int, count: int, *, port: int) -> Rank:
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", index) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    elif count > 1:
+        torch.set_num_threads(1)
+    if count > 1:
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        torch.distributed.init_process_group("nccl" if cuda else "gloo", rank=index, world_size=count)
+    return Rank(index, count, device)
