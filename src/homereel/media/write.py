@@ -1,0 +1,123 @@
+"""Write a clip: the one door from frames to a file. The target's name picks the format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from homereel.core.errors import InvalidRequest, UnwritableTarget
+from homereel.media.encode_animation import encode_gif, encode_webp
+from homereel.media.encode_mp4 import encode_mp4
+from homereel.media.encode_png import encode_sheet, write_frames
+from homereel.media.frame_source import Frames, frames_bytes, take_frames
+from homereel.media.private import strip_private
+from homereel.media.record_text import Tags, make_tags, record_json
+from homereel.media.replace import replacing_file
+from homereel.media.target import (
+    Target,
+    TargetKind,
+    check_free_bytes,
+    check_target,
+    parse_target,
+    sidecar_path,
+)
+
+# Bytes of the file for each byte of raw frames, when a clip is full of motion; quiet ones take far less.
+_BYTES_PER_RAW: dict[TargetKind, float] = {"mp4": 0.1, "gif": 0.35, "webp": 0.15, "sheet": 0.5, "frames": 0.8}
+_OVERHEAD_BYTES = 2**20
+
+
+def write_clip(
+    frames: Frames,
+    target: str | Path,
+    *,
+    fps: float,
+    record: Mapping[str, Any] | None = None,
+    quality: int = 80,
+    private: bool = False,
+) -> Path:
+    """Write `frames` (uint8, (T, H, W, 3) or one (H, W, 3) after another) to `target`; returns the file or
+    folder.
+
+    By the target's name: .mp4, .gif, .webp, .png (a contact sheet), `name_%04d.png` or a folder (PNG frames).
+    Frames may come from a generator: an mp4 and PNG frames are written while it works. `record` is put into
+    the file; with `private` its prompts, paths and machine are left out first. `quality` is 0 to 100. The
+    file appears whole or not at all. Raises InvalidRequest (fps, quality), MediaError (frames),
+    UnwritableTarget; whatever a generator raises comes through unchanged.
+    """
+    _check_numbers(fps=fps, quality=quality)
+    check_target(target)
+    place = parse_target(target)
+    needed_bytes = _check_room(frames, place)
+    if record is not None and private:
+        record = strip_private(record)
+    tags = None if record is None else make_tags(record)
+    checked = take_frames(frames)
+    if place.kind == "frames":
+        return write_frames(checked, target=place, tags=tags, needed_bytes=needed_bytes)
+    with replacing_file(place.path, needed_bytes=needed_bytes) as path:
+        _encode(checked, place.kind, path=path, fps=fps, tags=tags, quality=quality, caption=_caption(record))
+    return place.path
+
+
+def write_sidecar(path: str | Path, record: Mapping[str, Any], *, private: bool = False) -> Path:
+    """Write the record beside a clip as `clip.mp4.json`, for places that strip a file's tags. Returns its
+    path.
+    """
+    clip = Path(path)
+    sidecar = sidecar_path(clip)
+    if not sidecar.parent.is_dir():
+        raise UnwritableTarget(f"there is no folder for {sidecar.name!r}; write the clip first")
+    text = record_json(strip_private(record) if private else record, indent=2)
+    with replacing_file(sidecar) as temporary:
+        temporary.write_text(text + "\n", encoding="ascii")
+    return sidecar
+
+
+def _encode(
+    frames: Iterator[NDArray[np.uint8]],
+    kind: TargetKind,
+    *,
+    path: Path,
+    fps: float,
+    tags: Tags | None,
+    quality: int,
+    caption: str,
+) -> None:
+    if kind == "mp4":
+        encode_mp4(frames, path=path, fps=fps, tags=tags, quality=quality)
+    elif kind == "gif":
+        encode_gif(frames, path=path, fps=fps, tags=tags, quality=quality)
+    elif kind == "webp":
+        encode_webp(frames, path=path, fps=fps, tags=tags, quality=quality)
+    else:
+        encode_sheet(frames, path=path, caption=caption, tags=tags)
+
+
+def _check_numbers(*, fps: float, quality: int) -> None:
+    if not math.isfinite(fps) or not 0.1 <= fps <= 240:
+        raise InvalidRequest(f"fps is {fps}; 0.1 to 240 frames a second can be written; try 16 or 24", field="fps")
+    if not 0 <= quality <= 100:
+        raise InvalidRequest(f"quality is {quality}; it goes from 0 to 100; try 80", field="quality")
+
+
+def _check_room(frames: Frames, place: Target) -> int | None:
+    """The bytes that the file may take, if that is known; refuses at once when the disk has less."""
+    raw_bytes = frames_bytes(frames)
+    if raw_bytes is None:
+        return None
+    needed_bytes = round(raw_bytes * _BYTES_PER_RAW[place.kind]) + _OVERHEAD_BYTES
+    check_free_bytes(place.folder, needed_bytes=needed_bytes)
+    return needed_bytes
+
+
+def _caption(record: Mapping[str, Any] | None) -> str:
+    """The prompt, for a contact sheet."""
+    inner = (record or {}).get("homereel")
+    request = inner.get("request") if isinstance(inner, Mapping) else None
+    return str(request.get("prompt") or "") if isinstance(request, Mapping) else ""
