@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,12 @@ TINY_VAE = autoencoder.AutoencoderRecipe(base_dim=8, latent_channels=4, crops=(3
                                          statistics_clips=1)  # fmt: skip
 TINY_TEXT = text_encoder.TextRecipe(dim=128, num_layers=1, batch_size=8)
 TINY_DIT = TransformerRecipe(
-    num_heads=1, head_dim=12, ffn_dim=16, num_layers=1, phases=(Phase(0.5, 1, 4), Phase(1.0, 2, 2)), wide_share=0.5
+    num_heads=1,
+    head_dim=12,
+    ffn_dim=16,
+    num_layers=1,
+    phases=(Phase(0.5, 1, 4), Phase(1.0, 2, 2)),
+    wide_share=0.5,
 )
 
 
@@ -171,5 +175,3 @@ def test_two_ranks_stay_the_same(tmp_path: Path) -> None:
     first, second = ((tmp_path / f"{k}.txt").read_text() for k in range(2))
     assert first == second
     assert "1.5" in first
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from dataclasses import replace
@@ -60,7 +61,7 @@ def test_a_bounce_loses_height_at_each_contact() -> None:
     peaks = [i for i in range(1, 64) if height[i] > height[i - 1] and height[i] >= height[i + 1]]
     tops = [float(height[0]), *(float(height[i]) for i in peaks)]
     assert len(tops) >= 3
-    assert all(later < earlier * 0.9 for earlier, later in zip(tops, tops[1:], strict=False))
+    assert all(later < earlier * 0.9 for earlier, later in itertools.pairwise(tops))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

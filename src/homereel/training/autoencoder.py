@@ -37,7 +37,7 @@ class AutoencoderRecipe:
     batch_size: int = 2
     """Clips a rank and step."""
     learning_rate: float = 1e-3
-    crops: tuple[int, ...] = (48, 48, 48, 64, 96)
+    crops: tuple[int, ...] = (48, 48, 48, 64)
     """Sides of the square windows that clips are cut to; the first part of the budget takes the first."""
     num_frames: int = 33
     short_frames: int = 17
@@ -83,7 +83,7 @@ def build_autoencoder(recipe: AutoencoderRecipe) -> Any:
 
 
 def train_autoencoder(rank: Rank, recipe: AutoencoderRecipe, budget: Budget, folder: Path) -> None:
-    """Train until the budget is spent, resuming from the folder's checkpoint; leaves `folder/vae` in diffusers layout."""
+    """Train until the budget is spent, resuming from the folder's checkpoint; leaves `folder/vae`."""
     vae = build_autoencoder(recipe).to(rank.device)
     optimizers = _optimizers(vae, recipe)
     average = MovingAverage(vae, decay=0.99)
@@ -107,7 +107,7 @@ def train_autoencoder(rank: Rank, recipe: AutoencoderRecipe, budget: Budget, fol
         for name, value in parts.items():
             losses[name] = value + (losses.get(name, value) - value) * 0.97
         if step % 50 == 0:
-            run.log(step=step, seconds=budget.elapsed(), share=share, norm=norm, **losses)
+            run.log(budget, norm=norm, **losses)
         if run.due():
             _save(run, vae, average, optimizers, budget)
     _save(run, vae, average, optimizers, budget)
@@ -145,35 +145,47 @@ def edge_weights(mask_BTHW: Tensor) -> Tensor:
     return weights / weights.mean()
 
 
-def _loss(vae: Any, batch: tuple[Tensor, Tensor], recipe: AutoencoderRecipe, share: float) -> tuple[Tensor, dict[str, float]]:
+def _loss(
+    vae: Any, batch: tuple[Tensor, Tensor], recipe: AutoencoderRecipe, share: float
+) -> tuple[Tensor, dict[str, float]]:
     video, mask = batch
     mean, log_variance = encode_video(vae, video).chunk(2, 1)
     log_variance = log_variance.clamp(-20, 5)
     restored = decode_latents(vae, mean + torch.randn_like(mean) * (0.5 * log_variance).exp())
-    weights = edge_weights(mask)
-    error = restored - video
-    pixel = (error.abs() * weights).mean() + 4 * (error.square() * weights).mean()
-    sharp = sum(((error.diff(dim=axis)).abs() * weights.narrow(axis, 1, weights.shape[axis] - 1)).mean() for axis in (3, 4))
-    flicker = (error.diff(dim=2).abs() * weights[:, :, 1:]).mean()
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
     late = min(1.0, max(0.0, share - 0.1) / 0.2)
-    loss = pixel + late * (0.3 * sharp + recipe.flicker_weight * flicker) + recipe.kl_weight * divergence
-    psnr = -10 * torch.log10(error.detach().square().mean() / 4)
-    near = (weights > weights.amin(dim=(2, 3, 4), keepdim=True) * 1.01).float().expand_as(error)
-    figures = {"loss": loss.item(), "psnr": psnr.item(), "kl": divergence.item()}
+    loss, figures = restoration_loss(
+        restored, video, mask, sharpness=0.3 * late, steadiness=recipe.flicker_weight * late
+    )
+    return loss + recipe.kl_weight * divergence, {**figures, "kl": divergence.item()}
+
+
+def restoration_loss(
+    restored: Tensor, video: Tensor, mask: Tensor, *, sharpness: float, steadiness: float
+) -> tuple[Tensor, dict[str, float]]:
+    """Weighted pixel error, error of spatial differences and error of temporal differences; and the PSNR reached."""
+    weights = edge_weights(mask)
+    error = restored - video
+    loss = (error.abs() * weights).mean() + 4 * (error.square() * weights).mean()
+    for axis, factor in ((3, sharpness), (4, sharpness), (2, steadiness)):
+        later = weights.narrow(axis, 1, weights.shape[axis] - 1)
+        loss = loss + factor * (error.diff(dim=axis).abs() * later).mean()
+    square = error.detach().square().mean(1, keepdim=True)
+    figures = {"loss": loss.item(), "psnr": -10 * torch.log10(square.mean() / 4).item()}
+    near = weights > weights.amin(dim=(2, 3, 4), keepdim=True) * 1.01
     if near.any():
-        object_error = (error.detach().square() * near).sum() / near.sum()
-        figures["object_psnr"] = -10 * torch.log10(object_error / 4).item()
+        figures["object_psnr"] = -10 * torch.log10(square[near].mean() / 4).item()
     return loss, figures
 
 
 def _batch(recipe: AutoencoderRecipe, rank: Rank, step: int, share: float) -> tuple[Tensor, Tensor]:
     """Video (B,3,T,h,w) in -1..1 and the object's mask (B,T,h,w), the same for a given step and rank."""
+    common = random.Random(f"size {recipe.seed} {step}")
     rng = random.Random(f"{recipe.seed} {rank.index} {step}")
     torch.manual_seed(rng.getrandbits(31))
-    short = rng.random() < (0.8 if share < recipe.short_share else 0.25)
-    num_frames = recipe.short_frames if short else recipe.num_frames
-    side = recipe.crops[0] if share < recipe.short_share else rng.choice(recipe.crops)
+    early = share < recipe.short_share
+    num_frames = recipe.short_frames if common.random() < (0.8 if early else 0.3) else recipe.num_frames
+    side = recipe.crops[0] if early else common.choice(recipe.crops)
     drawings = [_crop(rng, recipe, num_frames, side) for _ in range(max(1, recipe.batch_size * 48 // side))]
     video = to_video(torch.stack([d.frames_TCHW for d in drawings])).to(rank.device)
     return video, torch.stack([d.mask_THW for d in drawings]).to(rank.device)
@@ -193,9 +205,14 @@ def _crop(rng: random.Random, recipe: AutoencoderRecipe, num_frames: int, side: 
     side = min(side, height)
     top = round(min(max(middle[0] + rng.uniform(-10, 10) - side / 2, 0), height - side))
     left = round(min(max(middle[1] + rng.uniform(-10, 10) - side / 2, 0), width - side))
-    drawing = draw(scene, height=height, width=width, num_frames=recipe.num_frames, window=Window(top, left, side, side))
+    drawing = draw(
+        scene, height=height, width=width, num_frames=recipe.num_frames, window=Window(top, left, side, side)
+    )
     start = rng.randrange(recipe.num_frames - num_frames + 1)
-    frames, mask = drawing.frames_TCHW[start : start + num_frames], drawing.mask_THW[start : start + num_frames]
+    frames, mask = (
+        drawing.frames_TCHW[start : start + num_frames],
+        drawing.mask_THW[start : start + num_frames],
+    )
     return Drawing(frames.flip(-1), mask.flip(-1)) if rng.random() < 0.5 else Drawing(frames, mask)
 
 

@@ -49,7 +49,9 @@ def write_shard(vae: Any, folder: Path, index: int, *, shape: str, num_frames: i
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{path.name}.{shape}.partial"
     save_file(
-        {"latents": torch.cat(encoded)}, partial, metadata={"scenes": json.dumps([asdict(scene) for scene in scenes])}
+        {"latents": torch.cat(encoded)},
+        partial,
+        metadata={"scenes": json.dumps([asdict(scene) for scene in scenes])},
     )
     partial.replace(path)
     return path

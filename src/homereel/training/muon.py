@@ -24,7 +24,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         """One update from the gradients; parameters without a gradient are left alone."""
         for group in self.param_groups:
             by_shape: dict[tuple[int, int], list[Tensor]] = defaultdict(list)

@@ -117,7 +117,7 @@ def _transform(rank: Rank, folder: Path, recipe: PocketRecipe, budget: Budget) -
     )
 
 
-def _export(folder: Path, recipe: PocketRecipe, ranks: int) -> None:
+def _export(folder: Path) -> None:
     export_pocket(folder, folder / "pocket")
 
 
@@ -126,7 +126,7 @@ _WORK: dict[Stage, Callable[[Path, PocketRecipe, int], None]] = {
     "text": _train_text,
     "cache": _fill_cache,
     "transformer": _train_transformer,
-    "export": _export,
+    "export": lambda folder, _recipe, _ranks: _export(folder),
 }
 
 

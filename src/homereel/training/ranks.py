@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ class Rank:
 
     index: int = 0
     count: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def is_first(self) -> bool:
@@ -74,7 +74,9 @@ def spawn(work: Callable[..., None], *arguments: Any, count: int) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_entry, (work, count, port, arguments), nprocs=count)
+    from torch.multiprocessing.spawn import spawn as start
+
+    start(_entry, (work, count, port, arguments), nprocs=count)
 
 
 def _entry(index: int, work: Callable[..., None], count: int, port: int, arguments: tuple[Any, ...]) -> None:

@@ -38,6 +38,11 @@ class Budget:
         """Seconds spent on this stage over all its sittings."""
         return self.spent_seconds + time.monotonic() - self._since
 
+    def left(self) -> float:
+        """Seconds to go at the pace so far."""
+        share = self.share()
+        return self.elapsed() * (1 - share) / share if share else math.inf
+
     def resume(self, *, step: int, spent_seconds: float) -> None:
         """Go on from what an earlier sitting used."""
         self.step, self.spent_seconds, self._since = step, spent_seconds, time.monotonic()
@@ -81,14 +86,17 @@ class Run:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def log(self, **figures: float) -> None:
-        """Append one row of figures; shown as a line, too."""
+    def log(self, budget: Budget, **figures: float) -> None:
+        """Append one row of figures; shown as a line with the time left, too."""
         if not self.rank.is_first:
             return
-        row = {name: float(f"{value:.5g}") for name, value in figures.items()}
+        progress = {"step": budget.step, "seconds": budget.elapsed(), "share": budget.share()}
+        row = {name: float(f"{value:.5g}") for name, value in {**progress, **figures}.items()}
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
-        self.on_line("  ".join(f"{name} {value:g}" for name, value in row.items()))
+        shown = "  ".join(f"{name} {row[name]:g}" for name in figures)
+        left = f"{budget.left() / 60:.0f} min left" if math.isfinite(budget.left()) else "…"
+        self.on_line(f"{self.folder.name}: step {budget.step}  {budget.share():.0%}  {left}  {shown}")
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint."""
@@ -120,7 +128,7 @@ class Run:
 
 def pack(model: nn.Module, average: MovingAverage, *optimizers: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Everything tensor-valued that a stage needs to go on, under flat names."""
-    tensors = {f"model.{name}": p for name, p in model.named_parameters()}
+    tensors: dict[str, Tensor] = {f"model.{name}": p.data for name, p in model.named_parameters()}
     tensors |= {f"average.{name}": value for name, value in average.values.items()}
     for k, optimizer in enumerate(optimizers):
         for i, slots in optimizer.state_dict()["state"].items():
@@ -129,7 +137,10 @@ def pack(model: nn.Module, average: MovingAverage, *optimizers: torch.optim.Opti
 
 
 def unpack(
-    tensors: Mapping[str, Tensor], model: nn.Module, average: MovingAverage, *optimizers: torch.optim.Optimizer
+    tensors: Mapping[str, Tensor],
+    model: nn.Module,
+    average: MovingAverage,
+    *optimizers: torch.optim.Optimizer,
 ) -> None:
     """The inverse of `pack`, in place."""
     with torch.no_grad():

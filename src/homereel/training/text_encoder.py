@@ -132,7 +132,7 @@ def train_text_encoder(rank: Rank, recipe: TextRecipe, budget: Budget, folder: P
         average.update(reader, step=budget.step)
         budget.step += 1
         if budget.step % 25 == 0:
-            run.log(step=budget.step, seconds=budget.elapsed(), loss=loss.item(), **correct)
+            run.log(budget, loss=loss.item(), **correct)
         if run.due():
             run.save(pack(reader, average, optimizer), {"step": budget.step, "spent_seconds": budget.elapsed()})
     run.save(pack(reader, average, optimizer), {"step": budget.step, "spent_seconds": budget.elapsed()})
@@ -167,7 +167,9 @@ class _Reader(nn.Module):
         self.encoder = encoder
         self.heads = nn.ModuleDict({trait: nn.Linear(dim, len(values)) for trait, values in TRAITS.items()})
 
-    def forward(self, tokenizer: Any, captions: list[str], labels: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    def forward(
+        self, tokenizer: Any, captions: list[str], labels: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, float]]:
         states, mask = encode_text(tokenizer, self.encoder, captions)
         pooled = states.sum(1) / mask.sum(1, keepdim=True)
         real = mask.bool()

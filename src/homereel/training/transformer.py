@@ -83,7 +83,13 @@ def build_transformer(recipe: TransformerRecipe, *, text_dim: int, channels: int
 
 
 def train_transformer(
-    rank: Rank, recipe: TransformerRecipe, budget: Budget, folder: Path, *, text_folder: Path, cache_folder: Path
+    rank: Rank,
+    recipe: TransformerRecipe,
+    budget: Budget,
+    folder: Path,
+    *,
+    text_folder: Path,
+    cache_folder: Path,
 ) -> None:
     """Train until the budget is spent; leaves `folder/transformer` (averaged weights) now and then and at the end."""
     tokenizer, encoder = _load_text(text_folder, rank)
@@ -115,12 +121,11 @@ def train_transformer(
         samples += len(batch.captions) * rank.count
         smooth = loss.item() if smooth is None else smooth + (loss.item() - smooth) * 0.02
         if step % 50 == 0:
-            frames = batch.latents.shape[2]
-            run.log(step=step, seconds=budget.elapsed(), share=share, loss=smooth, norm=norm, frames=frames, samples=samples)
+            run.log(budget, loss=smooth, norm=norm, frames=batch.latents.shape[2], samples=samples)
             cache.refresh()
         if run.due():
-            _save(run, model, average, optimizers, budget, recipe)
-    _save(run, model, average, optimizers, budget, recipe)
+            _save(run, model, average, optimizers, budget=budget, recipe=recipe)
+    _save(run, model, average, optimizers, budget=budget, recipe=recipe)
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,8 @@ def flow_loss(model: Any, batch: Batch, *, encode: Any) -> Tensor:
         text = encode(batch.captions)
     velocity = model(noisy, timestep, text, return_dict=False)[0]
     error = (velocity - (batch.noise - batch.latents)).square()
-    return error[:, :, 1:].mean() if batch.first_frame_given else error.mean()
+    graded: Tensor = error[:, :, 1:] if batch.first_frame_given else error
+    return graded.mean()
 
 
 def _batch(recipe: TransformerRecipe, rank: Rank, step: int, share: float, cache: Cache) -> Batch:
@@ -202,6 +208,7 @@ def _save(
     model: Any,
     average: MovingAverage,
     optimizers: list[torch.optim.Optimizer],
+    *,
     budget: Budget,
     recipe: TransformerRecipe,
 ) -> None:

@@ -16,8 +16,22 @@ NOUNS = {
 VERBS = {
     "still": ("stands still", "stays still", "sits", "rests", "does not move", "is standing", "stands"),
     "bounce": ("bounces", "bounces", "is bouncing", "bounces up and down", "jumps", "is jumping", "hops"),
-    "left": ("moves left", "moves to the left", "slides left", "goes left", "is moving left", "slides to the left"),
-    "right": ("moves right", "moves to the right", "slides right", "goes right", "is moving right", "slides to the right"),
+    "left": (
+        "moves left",
+        "moves to the left",
+        "slides left",
+        "goes left",
+        "is moving left",
+        "slides to the left",
+    ),
+    "right": (
+        "moves right",
+        "moves to the right",
+        "slides right",
+        "goes right",
+        "is moving right",
+        "slides to the right",
+    ),
     "spin": ("spins", "rotates", "is spinning", "turns around", "is rotating", "spins around"),
     "grow": ("grows", "gets bigger", "becomes larger", "is growing", "grows bigger"),
     "shrink": ("shrinks", "gets smaller", "becomes smaller", "is shrinking"),
@@ -30,7 +44,12 @@ ROLLS = {
 }
 CAMERA = {
     "static": ("", "", "", "", "the camera is static", "the camera does not move", "static camera"),
-    "pan left": ("the camera pans left", "the camera moves left", "camera pans to the left", "the camera pans to the left"),
+    "pan left": (
+        "the camera pans left",
+        "the camera moves left",
+        "camera pans to the left",
+        "the camera pans to the left",
+    ),
     "pan right": (
         "the camera pans right",
         "the camera moves right",
@@ -46,7 +65,19 @@ LIGHT = {
     "sunset": ("at sunset", "at sunset", "in warm light", "in golden light"),
 }
 SIZE = {"small": ("small", "little", "tiny"), "medium": ("",), "big": ("big", "large", "huge")}
-OPENINGS = ("", "", "", "", "", "", "a video of ", "an animation of ", "a clip of ", "cinematic, ", "high quality, ")
+OPENINGS = (
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "a video of ",
+    "an animation of ",
+    "a clip of ",
+    "cinematic, ",
+    "high quality, ",
+)
 ON_FLOOR = (" on a {} floor", " on a {} floor", " on a {} floor", " above a {} floor", " over a {} ground", " on {} ground",
             " on the {} floor")  # fmt: skip
 FLOOR_FIRST = ("on a {} floor ", "over a {} ground ", "on the {} floor, ")
@@ -84,10 +115,8 @@ def _subject(scene: Scene, rng: random.Random) -> str:
     article = rng.choice(("a", "a", "a", "the", "one"))
     size = rng.choice(SIZE[scene.size])
     noun = rng.choice(NOUNS[scene.shape])
-    if rng.random() < 0.08:
-        parts = (article, size, noun, "that is", scene.color)
-    else:
-        parts = (article, size, scene.color, noun)
+    plain = rng.random() >= 0.08
+    parts = (article, size, scene.color, noun) if plain else (article, size, noun, f"that is {scene.color}")
     named = [part for part in parts if part]
     if article == "a" and named[1][0] in "aeiou":
         named[0] = "an"
