@@ -9,7 +9,13 @@ import torch
 
 from homereel.models.wan_vae import decode_latents, encode_video, patchify, unpatchify
 
-FLAT = {"base_dim": 8, "dim_mult": [1, 2, 2], "temperal_downsample": [False, True], "num_res_blocks": 1, "z_dim": 4}
+FLAT = {
+    "base_dim": 8,
+    "dim_mult": [1, 2, 2],
+    "temperal_downsample": [False, True],
+    "num_res_blocks": 1,
+    "z_dim": 4,
+}
 RESIDUAL = FLAT | {"temperal_downsample": [True, True], "is_residual": True, "patch_size": 2, "in_channels": 12,
                    "out_channels": 12}  # fmt: skip
 

@@ -95,7 +95,8 @@ def train_autoencoder(rank: Rank, recipe: AutoencoderRecipe, budget: Budget, fol
     while not rank.any(budget.share() >= 1):
         share, step = budget.share(), budget.step
         _set_rates(optimizers, recipe.learning_rate * learning_rate_factor(share, step, warm_up_steps=40))
-        loss, parts = _loss(vae, _batch(recipe, rank, step, share), recipe, share)
+        with rank.autocast():
+            loss, parts = _loss(vae, _batch(recipe, rank, step, share), recipe, share)
         loss.backward()
         norm = rank.average_gradients(vae.parameters())
         torch.nn.utils.clip_grads_with_norm_(vae.parameters(), 1.0, torch.tensor(norm))
@@ -149,7 +150,7 @@ def _loss(
     vae: Any, batch: tuple[Tensor, Tensor], recipe: AutoencoderRecipe, share: float
 ) -> tuple[Tensor, dict[str, float]]:
     video, mask = batch
-    mean, log_variance = encode_video(vae, video).chunk(2, 1)
+    mean, log_variance = encode_video(vae, video).float().chunk(2, 1)
     log_variance = log_variance.clamp(-20, 5)
     restored = decode_latents(vae, mean + torch.randn_like(mean) * (0.5 * log_variance).exp())
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
@@ -165,7 +166,7 @@ def restoration_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """Weighted pixel error, error of spatial differences and error of temporal differences; and the PSNR reached."""
     weights = edge_weights(mask)
-    error = restored - video
+    error = restored.float() - video
     loss = (error.abs() * weights).mean() + 4 * (error.square() * weights).mean()
     for axis, factor in ((3, sharpness), (4, sharpness), (2, steadiness)):
         later = weights.narrow(axis, 1, weights.shape[axis] - 1)

@@ -45,7 +45,7 @@ def tune_decoder(
     """Train until the budget is spent, resuming; leaves `folder/vae` with the encoder of `vae_folder` unchanged."""
     from diffusers import AutoencoderKLWan
 
-    vae: Any = AutoencoderKLWan.from_pretrained(vae_folder).to(rank.device)
+    vae: Any = AutoencoderKLWan.from_pretrained(vae_folder, torch_dtype=torch.float32).to(rank.device)
     vae.encoder.requires_grad_(requires_grad=False)
     vae.quant_conv.requires_grad_(requires_grad=False)
     tuned = torch.nn.ModuleList([vae.decoder, vae.post_quant_conv])
@@ -63,8 +63,10 @@ def tune_decoder(
         for optimizer, factor in zip(optimizers, (1.0, 2.0), strict=True):
             optimizer.param_groups[0]["lr"] = rate * factor
         latents, video, mask = _batch(recipe, rank, budget.step, cache, vae)
+        with rank.autocast():
+            restored = decode_latents(vae, latents)
         loss, figures = restoration_loss(
-            decode_latents(vae, latents), video, mask, sharpness=recipe.sharpness, steadiness=recipe.steadiness
+            restored, video, mask, sharpness=recipe.sharpness, steadiness=recipe.steadiness
         )
         loss.backward()
         norm = rank.average_gradients(tuned.parameters())

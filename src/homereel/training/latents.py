@@ -63,7 +63,10 @@ def fill_cache(
     """Write as many shards as `num_clips` need; the ranks take turns."""
     from diffusers import AutoencoderKLWan
 
-    vae: Any = AutoencoderKLWan.from_pretrained(vae_folder).eval().to(rank.device)
+    vae: Any = AutoencoderKLWan.from_pretrained(vae_folder, torch_dtype=torch.float32).eval().to(rank.device)
+    for module in vae.modules():
+        if isinstance(module, torch.nn.Conv3d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
     num_shards = -(-num_clips // SHARD_CLIPS)
     for index in range(rank.index, num_shards, rank.count):
         is_wide = int((index + 1) * wide_share) > int(index * wide_share)

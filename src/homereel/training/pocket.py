@@ -1,4 +1,4 @@
-"""The whole recipe of the built-in model: autoencoder, text encoder, cache of latents, transformer, export.
+"""The whole recipe of the built-in model: autoencoder, text encoder, cached latents, decoder, transformer, export.
 
 Every stage resumes where it was stopped, and a finished stage is not done again, so that
 `homereel train pocket` may be called as often as needed.
@@ -9,23 +9,25 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 
-from homereel.training import autoencoder, latents, text_encoder, transformer
+from homereel.training import autoencoder, decoder, latents, text_encoder, transformer
 from homereel.training.plot import plot_log
 from homereel.training.ranks import Rank, default_rank_count, spawn
 from homereel.training.run import Budget
 from homereel.training.world import words
 from homereel.training.world.scene import CAMERAS, FLOOR_COLORS, LIGHTS, MOTIONS, OBJECT_COLORS, SHAPES, SIZES
 
-Stage = Literal["autoencoder", "text", "cache", "transformer", "export"]
+Stage = Literal["autoencoder", "text", "cache", "decoder", "transformer", "export"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-TIME_SHARES: dict[str, float] = {"autoencoder": 0.3, "text": 0.04, "transformer": 0.6}
+TIME_SHARES: dict[str, float] = {"autoencoder": 0.25, "text": 0.03, "decoder": 0.1, "transformer": 0.57}
 """Of the whole time; the rest goes to the cache."""
+START = "start/transformer"
+WHOLE_CLIPS = (transformer.Phase(1.0, 9, 8),)
 EXAMPLES = (
     "a red ball bounces on a green floor",
     "a yellow star spins on a purple floor at night",
@@ -40,6 +42,7 @@ class PocketRecipe:
     autoencoder: autoencoder.AutoencoderRecipe = field(default_factory=autoencoder.AutoencoderRecipe)
     text: text_encoder.TextRecipe = field(default_factory=text_encoder.TextRecipe)
     transformer: transformer.TransformerRecipe = field(default_factory=transformer.TransformerRecipe)
+    decoder: decoder.DecoderRecipe = field(default_factory=decoder.DecoderRecipe)
     num_clips: int = 3072
     """Clips drawn and encoded for the transformer."""
     minutes: float = 180.0
@@ -50,11 +53,18 @@ def train_pocket(
     *,
     recipe: PocketRecipe | None = None,
     stages: tuple[Stage, ...] = STAGES,
+    start_from: Path | None = None,
     on_line: Callable[[str], None] = print,
 ) -> Path:
-    """Run the stages in order; returns the folder of the finished model, in diffusers layout."""
+    """Run the stages in order; returns the folder of the finished model, in diffusers layout.
+
+    With `start_from`, the folder of a trained model of this recipe, its autoencoder and text encoder are kept and its
+    transformer is trained on, with whole clips only.
+    """
     recipe = recipe or PocketRecipe()
     folder.mkdir(parents=True, exist_ok=True)
+    if start_from is not None and not (folder / START).exists():
+        _take_over(start_from, folder)
     ranks = default_rank_count()
     for stage in stages:
         if _is_done(folder, stage):
@@ -64,6 +74,20 @@ def train_pocket(
         _WORK[stage](folder, recipe, ranks)
         (folder / f"{stage}.done").touch()
     return folder / "pocket"
+
+
+def _take_over(model: Path, folder: Path) -> None:
+    """Lay out a trained model's parts as if the first stages had just left them."""
+    for source, place, stage in (
+        ("vae", "autoencoder/vae", "autoencoder"),
+        ("vae", "decoder/vae", "decoder"),
+        ("text_encoder", "text/text_encoder", "text"),
+        ("tokenizer", "text/tokenizer", "text"),
+        ("transformer", START, ""),
+    ):
+        shutil.copytree(model / source, folder / place, dirs_exist_ok=True)
+        if stage:
+            (folder / f"{stage}.done").touch()
 
 
 def _is_done(folder: Path, stage: str) -> bool:
@@ -100,6 +124,22 @@ def _fill(rank: Rank, folder: Path, recipe: PocketRecipe) -> None:
     )
 
 
+def _tune_decoder(folder: Path, recipe: PocketRecipe, ranks: int) -> None:
+    spawn(_decode, folder, recipe, _budget(recipe, "decoder"), count=ranks)
+    plot_log(folder / "decoder")
+
+
+def _decode(rank: Rank, folder: Path, recipe: PocketRecipe, budget: Budget) -> None:
+    decoder.tune_decoder(
+        rank,
+        recipe.decoder,
+        budget,
+        folder / "decoder",
+        vae_folder=folder / "autoencoder" / "vae",
+        cache_folder=folder / "cache",
+    )
+
+
 def _train_transformer(folder: Path, recipe: PocketRecipe, ranks: int) -> None:
     budget = _budget(recipe, "transformer")
     spawn(_transform, folder, recipe, budget, count=ranks)
@@ -107,13 +147,16 @@ def _train_transformer(folder: Path, recipe: PocketRecipe, ranks: int) -> None:
 
 
 def _transform(rank: Rank, folder: Path, recipe: PocketRecipe, budget: Budget) -> None:
+    started = folder / START if (folder / START).exists() else None
+    kind = recipe.transformer if started is None else replace(recipe.transformer, phases=WHOLE_CLIPS)
     transformer.train_transformer(
         rank,
-        recipe.transformer,
+        kind,
         budget,
         folder / "transformer",
         text_folder=folder / "text",
         cache_folder=folder / "cache",
+        start_folder=started,
     )
 
 
@@ -125,6 +168,7 @@ _WORK: dict[Stage, Callable[[Path, PocketRecipe, int], None]] = {
     "autoencoder": _train_autoencoder,
     "text": _train_text,
     "cache": _fill_cache,
+    "decoder": _tune_decoder,
     "transformer": _train_transformer,
     "export": lambda folder, _recipe, _ranks: _export(folder),
 }
@@ -137,7 +181,7 @@ def export_pocket(folder: Path, target: Path) -> Path:
 
     shutil.rmtree(target, ignore_errors=True)
     parts: dict[str, tuple[Any, Path]] = {
-        "vae": (AutoencoderKLWan, folder / "autoencoder" / "vae"),
+        "vae": (AutoencoderKLWan, folder / "decoder" / "vae"),
         "transformer": (WanTransformer3DModel, folder / "transformer" / "transformer"),
         "text_encoder": (UMT5EncoderModel, folder / "text" / "text_encoder"),
     }

@@ -28,6 +28,11 @@ class Rank:
         """Whether this process logs and saves."""
         return self.index == 0
 
+    def autocast(self) -> torch.autocast:
+        """bfloat16 where it is the fast type: on CUDA, and on CPUs with AMX; float32 elsewhere."""
+        fast = self.device.type == "cuda" or torch.cpu._is_amx_tile_supported()
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=fast)
+
     def average_gradients(self, params: Iterable[Tensor]) -> float:
         """Replace each gradient by its mean over the ranks; returns the norm of the whole gradient."""
         gradients = [p.grad for p in params if p.grad is not None]

@@ -123,7 +123,8 @@ def train_text_encoder(rank: Rank, recipe: TextRecipe, budget: Budget, folder: P
         rate = recipe.learning_rate * learning_rate_factor(budget.share(), budget.step, warm_up_steps=20)
         optimizer.param_groups[0]["lr"] = rate
         captions, labels = _batch(recipe, rank, budget.step)
-        loss, correct = reader(tokenizer, captions, {k: v.to(rank.device) for k, v in labels.items()})
+        with rank.autocast():
+            loss, correct = reader(tokenizer, captions, {k: v.to(rank.device) for k, v in labels.items()})
         optimizer.zero_grad()
         loss.backward()
         norm = rank.average_gradients(reader.parameters())

@@ -90,11 +90,17 @@ def train_transformer(
     *,
     text_folder: Path,
     cache_folder: Path,
+    start_folder: Path | None = None,
 ) -> None:
-    """Train until the budget is spent; leaves `folder/transformer` (averaged weights) now and then and at the end."""
+    """Train until the budget is spent; leaves `folder/transformer` (averaged weights) now and then and at the end.
+
+    With `start_folder`, a transformer in diffusers layout, training goes on from its weights.
+    """
     tokenizer, encoder = _load_text(text_folder, rank)
     cache = Cache(cache_folder)
     model = build_transformer(recipe, text_dim=encoder.config.d_model, channels=cache.channels)
+    if start_folder is not None:
+        model = type(model).from_pretrained(start_folder, torch_dtype=torch.float32)
     model = model.to(rank.device).train()
     optimizers = _optimizers(model, recipe)
     average = MovingAverage(model, decay=recipe.average_decay)
@@ -109,7 +115,8 @@ def train_transformer(
         _set_rates(optimizers, recipe.learning_rate * learning_rate_factor(share, step, warm_up_steps=30))
         torch.manual_seed(hash((recipe.seed, rank.index, step)) & 0x7FFFFFFF)
         batch = _batch(recipe, rank, step, share, cache)
-        loss = flow_loss(model, batch, encode=lambda captions: encode_text(tokenizer, encoder, captions)[0])
+        with rank.autocast():
+            loss = flow_loss(model, batch, encode=lambda captions: encode_text(tokenizer, encoder, captions)[0])
         loss.backward()
         norm = rank.average_gradients(model.parameters())
         torch.nn.utils.clip_grads_with_norm_(model.parameters(), 1.0, torch.tensor(norm))
@@ -151,7 +158,7 @@ def flow_loss(model: Any, batch: Batch, *, encode: Any) -> Tensor:
         timestep = torch.where(first, 0.0, timestep.unsqueeze(1))
     with torch.no_grad():
         text = encode(batch.captions)
-    velocity = model(noisy, timestep, text, return_dict=False)[0]
+    velocity = model(noisy, timestep, text, return_dict=False)[0].float()
     error = (velocity - (batch.noise - batch.latents)).square()
     graded: Tensor = error[:, :, 1:] if batch.first_frame_given else error
     return graded.mean()
@@ -184,7 +191,7 @@ def _load_text(folder: Path, rank: Rank) -> tuple[Any, Any]:
     from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
-    encoder: Any = UMT5EncoderModel.from_pretrained(folder / "text_encoder")
+    encoder: Any = UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
     return tokenizer, encoder.eval().requires_grad_(False).to(rank.device)
 
 

@@ -78,8 +78,13 @@ OPENINGS = (
     "cinematic, ",
     "high quality, ",
 )
-ON_FLOOR = (" on a {} floor", " on a {} floor", " on a {} floor", " above a {} floor", " over a {} ground", " on {} ground",
-            " on the {} floor")  # fmt: skip
+ON_FLOOR = (
+    *(" on a {} floor",) * 3,
+    " above a {} floor",
+    " over a {} ground",
+    " on {} ground",
+    " on the {} floor",
+)
 FLOOR_FIRST = ("on a {} floor ", "over a {} ground ", "on the {} floor, ")
 
 
