@@ -106,5 +106,5 @@ def _upsample(layer: Any, x: Tensor) -> Tensor:
 def _each_frame(layer: Any, x_BCTHW: Tensor) -> Tensor:
     """Apply a 2-D layer to every frame."""
     b, c, t, h, w = x_BCTHW.shape
-    y = layer(x_BCTHW.transpose(1, 2).reshape(b * t, c, h, w))
+    y: Tensor = layer(x_BCTHW.transpose(1, 2).reshape(b * t, c, h, w))
     return y.view(b, t, *y.shape[1:]).transpose(1, 2)

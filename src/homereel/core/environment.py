@@ -1,0 +1,73 @@
+"""The only place where homereel reads environment variables; a malformed one is an error, never a guess."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from homereel.core.errors import InvalidRequest
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"", "0", "false", "no", "off"})
+_DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the user's surroundings say: HOMEREEL_OFFLINE, HOMEREEL_HOME, HOMEREEL_DEVICE."""
+
+    offline: bool
+    home: Path
+    device: str | None
+
+
+def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
+    """Read the variables (the process's own by default).
+
+    Raises InvalidRequest, with the variable's name as field, if one is malformed.
+    """
+    values = os.environ if variables is None else variables
+    return Environment(
+        offline=_flag(values, "HOMEREEL_OFFLINE"),
+        home=_home(values),
+        device=_device(values),
+    )
+
+
+def _flag(values: Mapping[str, str], name: str) -> bool:
+    word = values.get(name, "").strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise InvalidRequest(f"{name}={values[name]!r} is neither 1 nor 0; set it to one of these", field=name)
+
+
+def _device(values: Mapping[str, str]) -> str | None:
+    word = values.get("HOMEREEL_DEVICE", "").strip().lower()
+    if not word:
+        return None
+    if word not in _DEVICES:
+        allowed = " or ".join(_DEVICES)
+        raise InvalidRequest(
+            f"HOMEREEL_DEVICE={word!r} is no device; use {allowed}, or unset it", field="HOMEREEL_DEVICE"
+        )
+    return word
+
+
+def _home(values: Mapping[str, str]) -> Path:
+    """Where homereel keeps its own files: HOMEREEL_HOME, else the platform's folder for user data."""
+    given = values.get("HOMEREEL_HOME", "").strip()
+    if given:
+        path = Path(given).expanduser()
+        if not path.is_absolute():
+            raise InvalidRequest(f"HOMEREEL_HOME={given!r} is not an absolute path", field="HOMEREEL_HOME")
+        return path
+    if sys.platform == "win32":
+        return Path(values.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "homereel"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "homereel"
+    return Path(values.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "homereel"

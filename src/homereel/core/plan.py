@@ -1,0 +1,42 @@
+"""What a request becomes on one machine: all settled, every change told, before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A settled request. Two runs of one plan on one machine give the same frames."""
+
+    model: str
+    family: str
+    width: int
+    height: int
+    num_frames: int
+    fps: float
+    steps: int
+    guidance: float
+    shift: float
+    sampler: str
+    seed: int
+    device: str
+    dtype: str
+    num_tokens: int
+    weight_bytes: int  # as held in memory in `dtype`
+    peak_bytes: int  # an estimate, of the memory that the device computes in
+    seconds: float | None  # an estimate; None while nothing is known of this machine
+    passes: tuple[str, ...] = ()
+    exactness: str = "exact"  # exact, approximate or distilled
+    adjustments: tuple[str, ...] = ()  # a sentence for each wish that was moved to a legal value
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def clip_seconds(self) -> float:
+        """How long the film lasts."""
+        return self.num_frames / self.fps
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as JSON would have it."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}

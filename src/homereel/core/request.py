@@ -1,0 +1,154 @@
+"""What is wanted, checked once at the edge: past here a request is sound, though perhaps off the grid."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from homereel.core.errors import InvalidRequest
+
+MAX_PROMPT_CHARACTERS = 10_000
+MAX_SEED = 2**32 - 1
+
+# pydantic's words for what would be right, in ours.
+_PLAIN_WORDS = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "a number"),
+    **dict.fromkeys(("path_type", "string_type"), "text"),
+    "finite_number": "a finite number",
+    "string_too_short": "a name",
+    "string_too_long": "a shorter name",
+}
+_SHORTER = {
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "more than",
+}
+
+_Side = Annotated[int, Field(ge=1, le=16_384)]
+
+
+class Request(BaseModel):
+    """A wish for one clip. What is None is decided by the model's own defaults.
+
+    Raises InvalidRequest, never pydantic's error, with the field at fault in `.field`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    prompt: str
+    negative_prompt: str = ""
+    model: Annotated[str, Field(min_length=1, max_length=1_000)] | None = None
+    width: _Side | None = None
+    height: _Side | None = None
+    num_frames: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    seconds: Annotated[float, Field(gt=0, le=3_600)] | None = None
+    fps: Annotated[float, Field(ge=1, le=240)] | None = None
+    steps: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    guidance: Annotated[float, Field(ge=1, le=100)] | None = None
+    shift: Annotated[float, Field(gt=0, le=100)] | None = None
+    sampler: Literal["unipc", "euler"] | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+    image: Path | None = None
+
+    if not TYPE_CHECKING:  # the checker keeps pydantic's typed keywords
+
+        def __init__(self, **data: object) -> None:
+            try:
+                super().__init__(**data)
+            except ValidationError as error:
+                raise _one_line(error) from None
+
+    @classmethod
+    def parse(cls, data: Mapping[str, object]) -> Self:
+        """Make a request from untrusted keys and values; an unknown key is refused with its nearest name."""
+        return cls(**data)  # type: ignore[arg-type]  # checked by pydantic
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """The request's shape as JSON Schema."""
+        return cls.model_json_schema()
+
+    def replace(self, **changes: object) -> Self:
+        """The same request with some fields changed, checked again."""
+        return self.parse({**self.model_dump(), **changes})
+
+    @field_validator("prompt", "negative_prompt", mode="before")
+    @classmethod
+    def _clean(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if len(value) > MAX_PROMPT_CHARACTERS:
+            raise ValueError(f"{len(value)} characters; at most {MAX_PROMPT_CHARACTERS} are allowed: shorten it")
+        return _clean_text(value)
+
+    @field_validator("prompt")
+    @classmethod
+    def _say_something(cls, value: str) -> str:
+        if not value:
+            raise ValueError('it is empty; describe what to see, such as "a red ball bounces on a green floor"')
+        return value
+
+    @field_validator("image", mode="before")
+    @classmethod
+    def _one_file(cls, value: object) -> object:
+        if isinstance(value, (str, Path)) and (str(value).strip() in ("", ".") or "\0" in str(value)):
+            raise ValueError("it names no file; give the path of a picture")
+        return value
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.seconds is not None and self.num_frames is not None:
+            raise ValueError("seconds and num_frames both give the length; keep one of them")
+        return self
+
+
+def _clean_text(text: str) -> str:
+    """Drop control characters and broken halves of characters; any run of white space becomes one space."""
+    kept = (" " if character in "\n\r\t" else character for character in text)
+    shown = (character for character in kept if unicodedata.category(character) not in ("Cc", "Cs"))
+    return " ".join("".join(shown).split())
+
+
+def _one_line(error: ValidationError) -> InvalidRequest:
+    """The first complaint in one line: the field, what is wrong with it, what is allowed."""
+    complaint = error.errors(include_url=False)[0]
+    field = str(complaint["loc"][0]) if complaint["loc"] else ""
+    if complaint["type"] == "extra_forbidden":
+        return InvalidRequest(_unknown_field(field), field=field[:100])
+    if complaint["type"] == "missing":
+        return InvalidRequest(f"{field}: it is missing; give one", field=field)
+    message = str(complaint["msg"]).removeprefix("Value error, ")
+    if complaint["type"] == "value_error":
+        return InvalidRequest(f"{field}: {message}" if field else message, field=field)
+    return InvalidRequest(
+        f"{field}: {_short(complaint['input'])} is not allowed; give {_allowed(complaint['type'], message)}",
+        field=field,
+    )
+
+
+def _allowed(kind: str, message: str) -> str:
+    """What would be right, in plain words."""
+    if kind in _PLAIN_WORDS:
+        return _PLAIN_WORDS[kind]
+    message = message.removeprefix("Input should be ")
+    for long, short in _SHORTER.items():
+        message = message.replace(long, short)
+    return message
+
+
+def _unknown_field(field: str) -> str:
+    names = list(Request.model_fields)
+    nearest = difflib.get_close_matches(field, names, n=1)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else "allowed are " + ", ".join(names)
+    return f"{_short(field)} is no field of a request; {hint}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

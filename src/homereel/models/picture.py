@@ -1,0 +1,29 @@
+"""Between bytes and tensors in -1..1: a first frame made to fit, decoded video made into frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+
+def fit_picture(image: NDArray[np.uint8], *, width: int, height: int) -> Tensor:
+    """(H, W, 3) of any size to (3, height, width) in -1..1: scaled to cover, the overhang cut off evenly."""
+    picture_CHW = torch.tensor(image).permute(2, 0, 1).float()
+    _, rows, columns = picture_CHW.shape
+    if (rows, columns) != (height, width):
+        scale = max(height / rows, width / columns)
+        size = (max(height, round(rows * scale)), max(width, round(columns * scale)))
+        picture_CHW = functional.interpolate(picture_CHW[None], size=size, mode="bicubic", antialias=True)[0]
+        top, left = (size[0] - height) // 2, (size[1] - width) // 2
+        picture_CHW = picture_CHW[:, top : top + height, left : left + width].clamp(0, 255)
+    return picture_CHW / 127.5 - 1
+
+
+def to_frames(video_CTHW: Tensor) -> NDArray[np.uint8]:
+    """(3, T, H, W) in -1..1 to (T, H, W, 3) bytes; what is outside is cut off."""
+    levels = ((video_CTHW.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    frames: NDArray[np.uint8] = levels.permute(1, 2, 3, 0).contiguous().cpu().numpy()
+    return frames

@@ -1,0 +1,62 @@
+"""Moves what was asked for to what a model can make, and says so in a sentence for each change."""
+
+from __future__ import annotations
+
+import math
+
+from homereel.core.model import Defaults, Grid
+from homereel.core.request import Request
+
+
+def settle_size(
+    request: Request, *, grid: Grid, defaults: Defaults, image_size: tuple[int, int] | None
+) -> tuple[int, int, list[str]]:
+    """Width and height, and the changes told.
+
+    What is not given follows the picture's proportions, else those of the standard clip, whose area is kept.
+    """
+    columns, rows = image_size or (defaults.width, defaults.height)
+    if request.width is None and request.height is None:
+        side = math.sqrt(defaults.width * defaults.height / (columns * rows))
+        asked_width, asked_height = columns * side, rows * side
+    else:
+        asked_width = request.width or (request.height or 1) * columns / rows
+        asked_height = request.height or asked_width * rows / columns
+    width = _nearest(asked_width, grid.width_multiple, grid.max_width)
+    height = _nearest(asked_height, grid.height_multiple, grid.max_height)
+    told = []
+    for name, asked, multiple, most, used in (
+        ("width", request.width, grid.width_multiple, grid.max_width, width),
+        ("height", request.height, grid.height_multiple, grid.max_height, height),
+    ):
+        if asked is not None and asked != used:
+            reason = f"is more than {most}" if asked > most else f"is not a multiple of {multiple}"
+            told.append(f"{name} {asked} {reason}; using {used}")
+    return width, height, told
+
+
+def settle_length(request: Request, *, grid: Grid, defaults: Defaults, fps: float) -> tuple[int, list[str]]:
+    """Number of frames, and the change told if there is one."""
+    if request.num_frames is None and request.seconds is None:
+        return _nearest_length(defaults.num_frames, grid), []
+    asked = request.num_frames if request.num_frames is not None else (request.seconds or 0) * fps
+    used = _nearest_length(asked, grid)
+    if asked == used:
+        return used, []
+    name = "num_frames" if request.num_frames is not None else f"seconds {request.seconds:g}, which is"
+    frames = f"{name} {asked:g}" + ("" if request.num_frames is not None else f" frames at {fps:g} fps,")
+    reason = f"is more than {grid.max_frames}" if asked > grid.max_frames else _length_rule(grid)
+    return used, [f"{frames} {reason}; using {used} ({used / fps:.2f} s)"]
+
+
+def _length_rule(grid: Grid) -> str:
+    return f"is not of the form {grid.frame_multiple}n + 1"
+
+
+def _nearest(asked: float, multiple: int, most: int) -> int:
+    return max(multiple, min(most, math.floor(asked / multiple + 0.5) * multiple))
+
+
+def _nearest_length(asked: float, grid: Grid) -> int:
+    groups = math.floor((asked - 1) / grid.frame_multiple + 0.5)
+    return max(1, min(grid.max_frames, groups * grid.frame_multiple + 1))

@@ -1,0 +1,74 @@
+"""SHA-256 of model files; for large ones it is remembered by size and time of change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from homereel.core.environment import read_environment
+from homereel.core.errors import WeightsError
+
+REMEMBER_FROM_BYTES = 64 * 1024**2
+
+
+def hash_files(files: Mapping[str, Path], *, memory: Path | None = None) -> dict[str, str]:
+    """The SHA-256 of each file, under the same keys. `memory` is the file that remembers."""
+    memory = memory if memory is not None else read_environment().home / "hashes.json"
+    known = _remembered(memory)
+    fresh = {}
+    digests = {}
+    for key, path in files.items():
+        mark = _mark(path)
+        digest = known.get(mark) if mark else None
+        if digest is None:
+            digest = _digest(path)
+            if mark:
+                fresh[mark] = digest
+        digests[key] = digest
+    if fresh:
+        _remember(memory, {**known, **fresh})
+    return digests
+
+
+def _mark(path: Path) -> str | None:
+    """What must not have changed for a remembered hash to hold; None for files that are quick to read."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
+    if state.st_size < REMEMBER_FROM_BYTES:
+        return None
+    return f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}"
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _remembered(memory: Path) -> dict[str, str]:
+    try:
+        content: Any = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _remember(memory: Path, known: Mapping[str, str]) -> None:
+    """Best effort: a home that cannot be written only means hashing again."""
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=memory.parent, prefix=".hashes-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(known, file)
+        Path(temporary).replace(memory)
+    except OSError:
+        return

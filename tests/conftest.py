@@ -1,0 +1,34 @@
+"""Fixtures for every room: tiny models that need no trained weights, and surroundings that cannot leak in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tiny models gain nothing from more
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+
+from tests.tiny_models import save_tiny_model
+
+
+@pytest.fixture(autouse=True)
+def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No variable of the developer's shell decides a test, and nothing is written into their home."""
+    for name in [name for name in os.environ if name.startswith("HOMEREEL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOMEREEL_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+    monkeypatch.setenv("HOMEREEL_DEVICE", "cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text-to-video Wan of random weights, in diffusers layout: pass its path as the model."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny-wan"), first_frame=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_image_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for a Wan that also takes a first frame."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny-wan-image"), first_frame=True)

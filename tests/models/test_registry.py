@@ -1,0 +1,211 @@
+"""From a name to a model, and what is told of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homereel.core.errors import UnknownModel, WeightsError
+from homereel.core.model import Defaults
+from homereel.core.request import Request
+from homereel.models import registry
+from homereel.models.catalogue import CATALOGUE
+from homereel.models.registry import (
+    default_model,
+    list_models,
+    model_facts,
+    model_family,
+    model_info,
+    models_for_input,
+)
+from homereel.weights.model_folder import ModelFolder
+from tests.tiny_models import MAX_TOKENS, WORDS
+
+
+@pytest.fixture
+def copied(tiny_model_dir: Path, tmp_path: Path) -> Path:
+    """A model that a test may damage."""
+    return Path(shutil.copytree(tiny_model_dir, tmp_path / "model"))
+
+
+def change_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_every_entry_is_complete() -> None:
+    assert len({card.id for card in CATALOGUE}) == len(CATALOGUE)
+    assert len({card.rank for card in CATALOGUE}) == len(CATALOGUE)
+    for card in CATALOGUE:
+        assert card.title
+        assert card.tasks
+        assert card.licence.url.startswith("https://")
+        assert bool(card.repo) == (card.download_bytes > 0), card.id
+        assert card.defaults.num_frames % 4 == 1
+        assert card.defaults.width % 16 == card.defaults.height % 16 == 0
+
+
+def test_the_list_tells_what_is_installed() -> None:
+    models = {info.id: info for info in list_models()}
+    assert not models["wan2.1-t2v-1.3b"].installed
+    assert models["wan2.1-t2v-1.3b"].bytes > 10**9
+    assert models["wan2.2-ti2v-5b"].licence.kind == "open"
+    assert "pocket" in models
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("wan2.1-t2v-1.4b", "wan2.1-t2v-1.3b"),
+        ("Pockett", "pocket"),
+        ("zzzzzz", "known are pocket"),
+        ("no/such/folder", "no folder"),
+        ("~nobody-of-this-name/x", "no folder"),
+        ("a\0b", "known are"),
+        ("x" * 900, "known are"),
+    ],
+)
+def test_an_unknown_model_is_told_with_its_nearest_names(name: str, hint: str) -> None:
+    with pytest.raises(UnknownModel, match=hint) as caught:
+        model_facts(name)
+    assert caught.value.field == "model"
+    assert len(str(caught.value)) < 250
+    with pytest.raises(UnknownModel):
+        model_info(name)
+
+
+def test_a_model_that_is_not_here_says_what_it_is() -> None:
+    with pytest.raises(WeightsError, match=r"24\.2 GB, Apache-2\.0, Wan-AI"):
+        model_family("wan2.2-ti2v-5b")
+
+
+def test_the_default_is_the_best_one_installed(monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path) -> None:
+    monkeypatch.setattr(registry, "_installed", lambda card: None)
+    assert default_model() == "pocket"
+    with pytest.raises(WeightsError, match="install homereel again"):
+        model_facts(None)
+    here = {"pocket", "wan2.1-t2v-1.3b"}
+    monkeypatch.setattr(registry, "_installed", lambda card: ModelFolder(tiny_model_dir) if card.id in here else None)
+    assert default_model() == "wan2.1-t2v-1.3b"
+    info = model_info("pocket")
+    assert info.installed
+    assert info.title == "a random model for tests"
+    assert info.words["words"] == tuple(sorted(WORDS))
+    assert info.defaults.width == 32
+    assert info.bytes > 100_000
+    assert model_facts("pocket").model == "pocket"
+
+
+def test_a_folder_is_a_model(tiny_model_dir: Path, tiny_image_model_dir: Path) -> None:
+    facts = model_facts(str(tiny_model_dir))
+    assert facts.name == "wan"
+    assert facts.inputs == {"text"}
+    assert facts.defaults == Defaults(32, 32, 5, 8, 3, 3.0, 2.0, "unipc")
+    assert facts.grid.width_multiple == 16
+    assert facts.grid.frame_multiple == 4
+    assert facts.grid.max_width == 256
+    assert facts.grid.max_frames == 61
+    assert model_facts(str(tiny_image_model_dir)).inputs == {"text", "image"}
+
+
+def test_a_folder_without_a_card_takes_what_its_scheduler_says(copied: Path) -> None:
+    (copied / "homereel.json").unlink()
+    change_json(copied / "scheduler" / "scheduler_config.json", flow_shift=7.0)
+    defaults = model_facts(str(copied)).defaults
+    assert (defaults.shift, defaults.sampler, defaults.width) == (7.0, "unipc", 832)
+    change_json(copied / "scheduler" / "scheduler_config.json", _class_name="FlowMatchEulerDiscreteScheduler", shift=4)
+    defaults = model_facts(str(copied)).defaults
+    assert (defaults.shift, defaults.sampler) == (4.0, "euler")
+    change_json(copied / "scheduler" / "scheduler_config.json", shift="much")
+    with pytest.raises(WeightsError, match="'much'"):
+        model_facts(str(copied))
+
+
+def test_a_card_may_say_a_part_and_nothing_unknown(copied: Path) -> None:
+    (copied / "homereel.json").write_text('{"defaults": {"steps": 9}}')
+    assert model_facts(str(copied)).defaults.steps == 9
+    assert model_facts(str(copied)).defaults.width == 832
+    (copied / "homereel.json").write_text('{"defaults": {"stepps": 9}}')
+    with pytest.raises(WeightsError, match=r"homereel\.json: defaults\.stepps"):
+        model_facts(str(copied))
+
+
+def damage_index(folder: Path) -> None:
+    change_json(folder / "model_index.json", _class_name="EvilPipeline")
+
+
+def damage_config(folder: Path) -> None:
+    (folder / "transformer" / "config.json").write_text('{"patch_size": 3}')
+
+
+def second_expert(folder: Path) -> None:
+    change_json(folder / "model_index.json", transformer_2=["diffusers", "WanTransformer3DModel"])
+
+
+def extra_channels(folder: Path) -> None:
+    change_json(folder / "transformer" / "config.json", in_channels=36)
+
+
+def no_index(folder: Path) -> None:
+    (folder / "model_index.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_index, "EvilPipeline; supported are"),
+        (damage_config, "no complete Wan configuration"),
+        (second_expert, "not supported yet"),
+        (extra_channels, "not supported yet"),
+        (no_index, "cannot be read"),
+    ],
+)
+def test_a_folder_that_is_no_wan_is_refused(copied: Path, damage: Callable[[Path], None], message: str) -> None:
+    damage(copied)
+    with pytest.raises(WeightsError, match=message):
+        model_facts(str(copied))
+
+
+def test_unknown_words_name_who_would_understand(tiny_model_dir: Path) -> None:
+    facts = model_facts(str(tiny_model_dir))
+    assert facts.remarks(Request(prompt="A RED ball bounces, on the floor")) == ()
+    (remark,) = facts.remarks(Request(prompt="an Astronaut: a ball, an Astronaut; 7!"))
+    assert '"an", "Astronaut", "7"' in remark
+    assert "wan2.1-t2v-1.3b, wan2.2-ti2v-5b" in remark
+    (remark,) = facts.remarks(Request(prompt="a ball", negative_prompt="horse"))
+    assert "negative prompt" in remark
+
+
+def test_a_prompt_beyond_the_models_reach_is_told(tiny_model_dir: Path) -> None:
+    (remark,) = model_facts(str(tiny_model_dir)).remarks(Request(prompt="red " * MAX_TOKENS))
+    assert "1 tokens too long" in remark
+
+
+def test_who_takes_a_picture() -> None:
+    assert models_for_input("image") == ("pocket", "wan2.2-ti2v-5b")
+
+
+def test_facts_need_no_torch(tiny_model_dir: Path) -> None:
+    script = (
+        "import sys; from homereel.models.registry import list_models, model_facts; list_models();"
+        "from homereel.core.request import Request;"
+        f"facts = model_facts({str(tiny_model_dir)!r}); facts.remarks(Request(prompt='x'));"
+        "facts.weight_bytes('vae', dtype='float32');"
+        "sys.exit('torch came in' if 'torch' in sys.modules else None)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_family_is_the_facts_and_can_compute(tiny_model_dir: Path) -> None:
+    facts, family = model_facts(str(tiny_model_dir)), model_family(str(tiny_model_dir))
+    for field in dataclasses.fields(facts):  # type: ignore[arg-type]  # a dataclass behind a protocol
+        assert getattr(facts, field.name) == getattr(family, field.name)
+    assert set(family.files()) >= {"model_index.json", "tokenizer/tokenizer.json", "vae/config.json"}
