@@ -1,0 +1,5 @@
+"""`python -m homereel.cli` is `homereel`."""
+
+from homereel.cli.app import main
+
+main()

@@ -1,0 +1,83 @@
+"""`homereel info`: what is in a file, and the recipe that it carries."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from homereel.cli.output import bytes_text, seconds_text, show_json, show_rows
+
+if TYPE_CHECKING:
+    from homereel.media import Probe
+
+_SETTINGS = ("fps", "steps", "guidance", "shift", "sampler", "seed")
+
+
+def info(
+    file: Annotated[str, typer.Argument(help="A clip, a picture, or a folder of frames.", metavar="FILE")],
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="One JSON object, with the whole record.")
+    ] = False,
+) -> None:
+    """Tell what is in a file, and how it was made."""
+    from homereel.media import probe
+
+    found = probe(file)
+    if as_json:
+        show_json({"file": file, **asdict(found)})
+        return
+    show_rows([("file", file), *_content(found)])
+    print()
+    if found.record is None:
+        print("It carries no record of how it was made.")
+    else:
+        show_rows(_recipe(found.record["homereel"], file=file))
+
+
+def _content(found: Probe) -> Iterator[tuple[str, str]]:
+    kind = found.kind if found.kind == found.codec else f"{found.kind} ({found.codec})"
+    yield "kind", f"{kind}, {bytes_text(found.size_bytes)}"
+    yield "size", f"{found.width}x{found.height}"
+    if found.fps:
+        yield "length", f"{seconds_text(found.seconds or 0)}: {found.num_frames} frames at {found.fps:g} fps"
+
+
+def _recipe(inner: Mapping[str, Any], *, file: str) -> Iterator[tuple[str, str]]:
+    """The record was checked for its types when it was read; what is missing is left out."""
+    asked, settled = inner.get("request") or {}, inner.get("resolved") or {}
+    for name, key in (("prompt", "prompt"), ("negative", "negative_prompt"), ("image", "image")):
+        yield name, str(asked.get(key) or "")
+    yield "model", str((inner.get("model") or {}).get("id") or "")
+    yield "settings", ", ".join(f"{name} {_plain(settled[name])}" for name in _SETTINGS if name in settled)
+    yield "passes", ", ".join(map(str, settled.get("passes") or ()))
+    yield "made", f"{inner.get('created', '')} by homereel {inner.get('version', '')}".strip()
+    yield "machine", str((inner.get("machine") or {}).get("name") or "")
+    yield "generated", "yes, by a model" if inner.get("ai_generated") else ""
+    if inner.get("private") or "prompt" not in asked:
+        yield "again", "not possible: the private parts of its record were left out"
+    else:
+        yield "again", f"homereel replay {shlex.quote(file)}"
+        yield "as a command", _command(asked, settled)
+
+
+def _command(asked: Mapping[str, Any], settled: Mapping[str, Any]) -> str:
+    words = ["homereel", "generate", str(asked["prompt"])]
+    if "width" in settled and "height" in settled:
+        words += ["--size", f"{_plain(settled['width'])}x{_plain(settled['height'])}"]
+    options = {"model": "--model", "num_frames": "--frames", **{name: f"--{name}" for name in _SETTINGS}}
+    for name, option in options.items():
+        if settled.get(name) is not None:
+            words += [option, _plain(settled[name])]
+    for name, option in (("negative_prompt", "--negative"), ("image", "--image")):
+        if asked.get(name):
+            words += [option, str(asked[name])]
+    return shlex.join(words)
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

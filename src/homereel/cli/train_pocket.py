@@ -1,0 +1,43 @@
+"""`homereel train pocket`: the whole recipe of the built-in model, or one stage of it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from homereel.core.errors import HomereelError, InvalidRequest, Stopped
+
+
+def train_pocket(
+    *,
+    folder: Annotated[
+        Path, typer.Option("--folder", metavar="FOLDER", help="Where checkpoints, logs and the model go.")
+    ] = Path("runs/pocket"),
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", min=0.1, metavar="M", help="How long it may take, over all stages."),
+    ] = None,
+    stage: Annotated[
+        str,
+        typer.Option("--stage", metavar="STAGE", help="One stage only, such as transformer or export."),
+    ] = "all",
+) -> None:
+    """Train the built-in model from nothing. Stop it when you like: the same command goes on from there."""
+    if find_spec("matplotlib") is None:  # or the first stage would fail at its end, after hours
+        raise HomereelError(
+            "training draws its losses with matplotlib, which is missing; pip install 'homereel[train]'"
+        )
+    from homereel.training import pocket
+
+    if stage != "all" and stage not in pocket.STAGES:
+        raise InvalidRequest(f"--stage: {stage!r} is no stage; give all, {', '.join(pocket.STAGES)}", field="stage")
+    stages = pocket.STAGES if stage == "all" else tuple(name for name in pocket.STAGES if name == stage)
+    recipe = None if minutes is None else pocket.PocketRecipe(minutes=minutes)
+    try:
+        made = pocket.train_pocket(folder, recipe=recipe, stages=stages)
+    except KeyboardInterrupt:
+        raise Stopped("stopped; the same command goes on from the last checkpoint") from None
+    print(f"the model is in {made}" if made.is_dir() else f"done; stages of a model are in {folder}")

@@ -1,0 +1,70 @@
+"""Help is instant, light and complete."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+HEAVY = {"torch", "numpy", "pydantic", "av", "PIL", "diffusers", "transformers", "tokenizers", "safetensors"}
+COMMANDS = [
+    ["generate"], ["info"], ["replay"], ["models"], ["models", "info"], ["exam"], ["train"], ["train", "pocket"],
+]  # fmt: skip
+
+SHOW_MODULES = """
+import json, sys
+from homereel.cli import main
+try:
+    main()
+except SystemExit as leave:
+    print(json.dumps([leave.code, sorted(sys.modules)]), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["info", "-h"], ["train", "-h"]], ids=" ".join)
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    """typer itself takes pydantic, if it is installed, to read the options of a command."""
+    done = subprocess.run([sys.executable, "-c", SHOW_MODULES, *words], capture_output=True, check=True)
+    code, modules = json.loads(done.stderr)
+    assert code == 0
+    assert done.stdout
+    allowed = set() if words == ["--help"] else {"pydantic"}
+    assert not {name.partition(".")[0] for name in modules} & HEAVY - allowed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="times of children are not told there")
+def test_help_takes_less_than_four_tenths_of_a_second() -> None:
+    """Time on the processor, the best of three: what else the machine does at that time does not count."""
+
+    def one() -> float:
+        before = os.times()
+        subprocess.run([sys.executable, "-m", "homereel.cli", "--help"], capture_output=True, check=True)
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
+
+    assert min(one() for _ in range(3)) < 0.4
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_has_a_help_page(cli: Cli, words: list[str]) -> None:
+    shown = cli(*words, "--help")
+    assert shown.code == 0
+    assert "Usage: homereel " + " ".join(words) in shown.out
+    assert cli(*words, "-h").out == shown.out
+
+
+def test_bare_program_shows_its_commands(cli: Cli) -> None:
+    shown = cli()
+    assert shown.code == 2
+    assert all(word in shown.out + shown.err for word in ("generate", "replay", "exam"))
+
+
+def test_version(cli: Cli) -> None:
+    import homereel
+
+    assert cli("--version").out == f"homereel {homereel.__version__}\n"
