@@ -52,7 +52,11 @@ def test_replay_is_exact(cli: Cli, clip: Path) -> None:
     done = cli("replay", clip, "--json")
     assert (done.code, done.err) == (0, "")
     assert done.json == {"verdict": "exact", "psnr": None, "reasons": []}
-    assert cli("replay", clip, "-q").out == "exact\n"
+    assert cli("replay", clip, "-q", "-o", "again.mp4").out == "exact\n"
+    assert np.array_equal(media.read_clip("again.mp4").frames, media.read_clip(clip).frames)
+    refused = cli("replay", clip, "-o", "nowhere/again.mp4")
+    assert refused.code == 2
+    assert "nowhere" in refused.complaint
 
 
 def test_replay_of_an_edited_file_is_changed(cli: Cli, clip: Path) -> None:

@@ -20,6 +20,9 @@ _MEANING = {
 def replay(
     file: Annotated[str, typer.Argument(help="A file that homereel made.", metavar="FILE")],
     *,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="PATH", help="Keep the clip that is made again.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="One JSON object: verdict, psnr, reasons.")
     ] = False,
@@ -35,7 +38,7 @@ def replay(
     ):
         from homereel.engine.replay import replay as make_again
 
-        verdict = make_again(file, on_progress=display.update, should_stop=should_stop)
+        verdict = make_again(file, on_progress=display.update, should_stop=should_stop, save_to=output)
     if as_json:
         show_json(verdict.as_dict())
     elif quiet:

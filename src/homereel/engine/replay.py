@@ -51,8 +51,9 @@ def replay(
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
     session: Session | None = None,
+    save_to: str | Path | None = None,
 ) -> Verdict:
-    """Generate the clip of `path` again, from the record that it carries.
+    """Generate the clip of `path` again, from the record that it carries; `save_to` keeps the new clip.
 
     Raises UnreadableMedia if it carries none, InvalidRequest if the record cannot be followed (its private
     parts were left out, or it asks for what is not allowed), and all that `generate` raises.
@@ -61,10 +62,14 @@ def replay(
     if record is None:
         raise UnreadableMedia(f"{path} carries no record of how it was made; only homereel's own files do")
     inner = record["homereel"]
+    if save_to is not None:
+        media.check_target(save_to)
     shown = _look(Path(path))
     result = generate(
         _request_again(inner, path=path), on_progress=on_progress, should_stop=should_stop, session=session
     )
+    if save_to is not None:
+        result.save(save_to, quality=_quality(inner))
     with tempfile.TemporaryDirectory() as folder:
         again = _look(_write_alike(result, Path(path), Path(folder), inner=inner))
     return _judge(inner, result, shown=shown, again=again)
@@ -96,14 +101,17 @@ def _request_again(inner: Mapping[str, Any], *, path: str | Path) -> Request:
 
 def _write_alike(result: Result, path: Path, folder: Path, *, inner: Mapping[str, Any]) -> Path:
     """The clip made again, written as the file was."""
-    quality = (inner.get("encoding") or {}).get("quality", DEFAULT_QUALITY)
-    if not isinstance(quality, int) or not 0 <= quality <= 100:
-        quality = DEFAULT_QUALITY
     is_folder = path.is_dir() or "%" in path.name
     target = folder / ("frames" if is_folder else f"again{path.suffix.lower()}")
     if is_folder:
         target.mkdir()
-    return result.save(target, quality=quality)
+    return result.save(target, quality=_quality(inner))
+
+
+def _quality(inner: Mapping[str, Any]) -> int:
+    """The quality that the file was encoded with, as far as its record is to be believed."""
+    quality = (inner.get("encoding") or {}).get("quality")
+    return quality if isinstance(quality, int) and 0 <= quality <= 100 else DEFAULT_QUALITY
 
 
 def _judge(inner: Mapping[str, Any], result: Result, *, shown: _Look, again: _Look) -> Verdict:
