@@ -28,7 +28,7 @@ def test_whole_recipe_by_default(cli: Cli, asked: list[Any]) -> None:
     from homereel.training.pocket import STAGES
 
     assert cli("train", "pocket").code == 0
-    assert asked == [(Path("runs/pocket"), {"recipe": None, "stages": STAGES})]
+    assert asked == [(Path("runs/pocket"), {"recipe": None, "stages": STAGES, "start_from": None})]
 
 
 def test_one_stage_for_some_minutes(cli: Cli, asked: list[Any]) -> None:
@@ -38,6 +38,14 @@ def test_one_stage_for_some_minutes(cli: Cli, asked: list[Any]) -> None:
     assert folder == Path("here")
     assert options["stages"] == ("text",)
     assert options["recipe"].minutes == 2.5
+
+
+def test_a_trained_model_is_trained_on(cli: Cli, asked: list[Any], tiny_model_dir: Path) -> None:
+    assert cli("train", "pocket", "--from", tiny_model_dir).code == 0
+    assert asked[0][1]["start_from"] == tiny_model_dir
+    refused = cli("train", "pocket", "--from", "nowhere")
+    assert refused.code == 2
+    assert "nowhere" in refused.complaint
 
 
 def test_unknown_stage(cli: Cli, asked: list[Any]) -> None:

@@ -1,4 +1,4 @@
-"""`homereel models`: what there is, what is installed; `homereel models info` tells of one."""
+"""`homereel models`: what there is, what is installed; `info` tells of one, `pull` brings it, `rm` takes it away."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from homereel.cli.models_info import models_info
+from homereel.cli.models_pull import models_pull, models_rm, models_scan
 from homereel.cli.output import bytes_text, show_json
 
 if TYPE_CHECKING:
     from homereel.models.registry import ModelInfo
 
-models = typer.Typer(name="models", help="Which models there are, and what each can do.", invoke_without_command=True)
+models = typer.Typer(name="models", help="Which models there are, and how to get them.", invoke_without_command=True)
 models.command("info")(models_info)
+models.command("pull")(models_pull)
+models.command("rm")(models_rm)
+models.command("scan")(models_scan)
 
 
 @models.callback()
@@ -44,17 +48,24 @@ def list_all(
     for row in _rows(known, default=default):
         table.add_row(*row)
     Console(markup=False, highlight=False).print(table)
-    print("\nhomereel models info ID tells more.")
+    print("\nhomereel models info ID tells more; homereel models pull ID fetches it.")
 
 
 def _rows(known: tuple[ModelInfo, ...], *, default: str) -> Iterator[tuple[str, ...]]:
     for model in known:
-        state = "default" if model.id == default else "installed" if model.installed else "not here"
         tasks = ", ".join(task.removesuffix("-to-video") for task in model.tasks) + " to video"
         licence = model.licence.name + ("" if model.licence.kind == "open" else f" ({model.licence.kind})")
-        yield model.id, state, tasks, licence, bytes_text(model.bytes)
+        yield model.id, _state(model, default=default), tasks, licence, bytes_text(model.bytes or 0)
+
+
+def _state(model: ModelInfo, *, default: str) -> str:
+    if model.id == default:
+        return "default"
+    if not model.supported:
+        return "installed, not runnable yet" if model.installed else "not runnable yet"
+    return "installed" if model.installed else "not here"
 
 
 def model_dict(model: ModelInfo) -> dict[str, Any]:
     """One model as JSON would have it."""
-    return {**asdict(model), "licence": model.licence.model_dump()}
+    return {**asdict(model), "licence": model.licence.model_dump(), "defaults": model.defaults.model_dump()}

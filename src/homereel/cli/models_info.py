@@ -12,6 +12,7 @@ from homereel.cli.output import bytes_text, show_json, show_rows
 
 if TYPE_CHECKING:
     from homereel.core.protocols import ModelFacts
+    from homereel.models.card import ClipCard
     from homereel.models.registry import ModelInfo
 
 
@@ -26,8 +27,8 @@ def models_info(
     from homereel.models.registry import list_models, model_facts, model_info
 
     known = model_info(model)
-    facts = model_facts(known.id) if known.installed else None
-    wider = [other.id for other in list_models() if other.open_vocabulary and other.id != known.id]
+    facts = model_facts(known.id) if known.installed and known.supported else None
+    wider = [other.id for other in list_models() if other.open_vocabulary and other.supported and other.id != known.id]
     if as_json:
         show_json(_as_dict(known, facts, wider=wider))
         return
@@ -41,20 +42,35 @@ def models_info(
 
 
 def _rows(known: ModelInfo, facts: ModelFacts | None) -> Iterator[tuple[str, str]]:
-    clip = known.defaults
     yield known.id, known.title
     yield "family", known.family
+    yield "also called", ", ".join(known.aliases)
     yield "takes", ", ".join(task.removesuffix("-to-video") for task in known.tasks)
-    yield "installed", f"{'yes' if known.installed else 'no'}, {bytes_text(known.bytes)}"
+    yield "makes", "video with sound" if known.sound else "video"
+    yield "runnable", "yes" if known.supported else "not yet: this version of homereel cannot run it"
+    yield "installed", f"{'yes' if known.installed else 'no'}, {bytes_text(known.bytes or 0)}"
+    yield "GPU memory", f"at least {bytes_text(known.vram_bytes)}, say its makers" if known.vram_bytes else ""
     yield "licence", f"{known.licence.name} ({known.licence.kind}) {known.licence.url}"
-    yield "from", known.repo
-    yield "standard clip", f"{clip.width}x{clip.height}, {clip.num_frames} frames at {clip.fps:g} fps"
-    yield "settings", f"{clip.steps} steps, guidance {clip.guidance:g}, shift {clip.shift:g}, {clip.sampler}"
+    yield "terms", known.licence.terms
+    yield "from", known.repo + (" (only with an account on the hub)" if known.gated else "")
+    yield from _clip_rows(known.defaults)
     if facts is not None:
         grid = facts.grid
         yield "sizes", f"sides are multiples of {grid.width_multiple} and {grid.height_multiple}"
         yield "lengths", f"frames are {grid.frame_multiple}n + 1"
         yield "files", ", ".join(facts.files())
+
+
+def _clip_rows(clip: ClipCard) -> Iterator[tuple[str, str]]:
+    if clip.width and clip.height and clip.num_frames and clip.fps:
+        yield "standard clip", f"{clip.width}x{clip.height}, {clip.num_frames} frames at {clip.fps:g} fps"
+    known = (
+        f"{clip.steps} steps" if clip.steps else "",
+        f"guidance {clip.guidance:g}" if clip.guidance else "",
+        f"shift {clip.shift:g}" if clip.shift else "",
+        clip.sampler or "",
+    )
+    yield "settings", ", ".join(filter(None, known))
 
 
 def _as_dict(known: ModelInfo, facts: ModelFacts | None, *, wider: list[str]) -> dict[str, Any]:
@@ -66,6 +82,7 @@ def _as_dict(known: ModelInfo, facts: ModelFacts | None, *, wider: list[str]) ->
     return {
         **asdict(known),
         "licence": known.licence.model_dump(),
+        "defaults": known.defaults.model_dump(),
         **installed,
         "models_that_understand_more": understands_more,
     }

@@ -24,6 +24,10 @@ def train_pocket(
         str,
         typer.Option("--stage", metavar="STAGE", help="One stage only, such as transformer or export."),
     ] = "all",
+    start_from: Annotated[
+        str | None,
+        typer.Option("--from", metavar="MODEL", help="Train a model on: pocket itself, or the folder of one like it."),
+    ] = None,
 ) -> None:
     """Train the built-in model from nothing. Stop it when you like: the same command goes on from there."""
     if find_spec("matplotlib") is None:  # or the first stage would fail at its end, after hours
@@ -37,7 +41,19 @@ def train_pocket(
     stages = pocket.STAGES if stage == "all" else tuple(name for name in pocket.STAGES if name == stage)
     recipe = None if minutes is None else pocket.PocketRecipe(minutes=minutes)
     try:
-        made = pocket.train_pocket(folder, recipe=recipe, stages=stages)
+        start = None if start_from is None else _folder_of(start_from)
+        made = pocket.train_pocket(folder, recipe=recipe, stages=stages, start_from=start)
     except KeyboardInterrupt:
         raise Stopped("stopped; the same command goes on from the last checkpoint") from None
     print(f"the model is in {made}" if made.is_dir() else f"done; stages of a model are in {folder}")
+
+
+def _folder_of(model: str) -> Path:
+    """The folder of the built-in model, or the one that is named."""
+    from homereel.weights.model_folder import packaged_folder
+
+    found = packaged_folder(model)
+    path = found.path if found else Path(model).expanduser()
+    if not (path / "transformer" / "config.json").is_file():
+        raise InvalidRequest(f"--from: {model} is no folder of a trained model; give pocket or such a folder")
+    return path
