@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tiny models gain nothing from more
@@ -10,6 +11,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 
+from tests.local_hub import LocalHub, run_hub
 from tests.tiny_models import save_tiny_model
 
 
@@ -32,3 +34,36 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_image_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same for a Wan that also takes a first frame."""
     return save_tiny_model(tmp_path_factory.mktemp("tiny-wan-image"), first_frame=True)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalHub]:
+    """A hub on this machine, which the real client takes for the only one; cache and home are empty."""
+    from huggingface_hub import close_session, constants
+
+    from homereel.weights import hub_download
+
+    with run_hub() as running:
+        for name, value in {
+            "ENDPOINT": running.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": running.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(tmp_path / "cache"),
+            "HF_HUB_OFFLINE": False,
+            "HF_TOKEN_PATH": str(tmp_path / "no-token"),
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        for name, value in {
+            "HF_ENDPOINT": running.url,
+            "HF_HUB_CACHE": str(tmp_path / "cache"),
+            "HF_HUB_OFFLINE": "0",
+            "HF_TOKEN_PATH": str(tmp_path / "no-token"),
+            "HOMEREEL_HOME": str(tmp_path / "home"),
+            "NO_PROXY": "127.0.0.1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(hub_download, "PAUSE_SECONDS", 0.01)
+        close_session()
+        yield running
+        close_session()

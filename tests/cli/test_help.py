@@ -13,7 +13,8 @@ from tests.cli.conftest import Cli
 
 HEAVY = {"torch", "numpy", "pydantic", "av", "PIL", "diffusers", "transformers", "tokenizers", "safetensors"}
 COMMANDS = [
-    ["generate"], ["info"], ["replay"], ["models"], ["models", "info"], ["exam"], ["train"], ["train", "pocket"],
+    ["generate"], ["info"], ["replay"], ["models"], ["models", "info"], ["models", "pull"], ["models", "rm"],
+    ["models", "scan"], ["exam"], ["train"], ["train", "pocket"],
 ]  # fmt: skip
 
 SHOW_MODULES = """

@@ -14,14 +14,14 @@ def test_list(cli: Cli) -> None:
     told = cli("models", "--json").json
     assert told["default"] == default_model()
     assert [model["id"] for model in told["models"]] == [card.id for card in CATALOGUE]
-    assert {"family", "tasks", "licence", "bytes", "installed"} <= set(told["models"][0])
+    assert {"family", "tasks", "licence", "bytes", "installed", "supported"} <= set(told["models"][0])
     assert told["models"][0]["licence"]["kind"] == "open"
 
 
 def test_info_of_one(cli: Cli) -> None:
     shown = cli("models", "info", "wan2.1-t2v-1.3b")
     assert shown.code == 0
-    for words in ("Apache-2.0", "832x480", "14.7 GB", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"):
+    for words in ("Apache-2.0", "832x480", "28.9 GB", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"):
         assert words in shown.out
     told = cli("models", "info", "wan2.1-t2v-1.3b", "--json").json
     assert told["models_that_understand_more"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,9 @@ from homereel.cli.output import bytes_text, show_json
 
 if TYPE_CHECKING:
     from homereel.models.registry import ModelInfo
+
+_NOT_YET = "not yet"
+_PIPE_WIDTH = 120  # a file or a pipe has no width of its own
 
 models = typer.Typer(name="models", help="Which models there are, and how to get them.", invoke_without_command=True)
 models.command("info")(models_info)
@@ -43,27 +47,30 @@ def list_all(
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for name in ("model", "", "makes", "licence", "size"):
-        table.add_column(name, justify="right" if name == "size" else "left", overflow="fold")
+    for name in ("model", "", "from", "licence", "size"):
+        whole = name in ("model", "size")
+        table.add_column(name, justify="right" if name == "size" else "left", overflow="fold", no_wrap=whole)
     for row in _rows(known, default=default):
         table.add_row(*row)
-    Console(markup=False, highlight=False).print(table)
-    print("\nhomereel models info ID tells more; homereel models pull ID fetches it.")
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(markup=False, highlight=False, width=width).print(table)
+    print(f"\n{_NOT_YET}: this version cannot run it. homereel models info ID tells more, models pull ID fetches one.")
 
 
 def _rows(known: tuple[ModelInfo, ...], *, default: str) -> Iterator[tuple[str, ...]]:
-    for model in known:
-        tasks = ", ".join(task.removesuffix("-to-video") for task in model.tasks) + " to video"
-        licence = model.licence.name + ("" if model.licence.kind == "open" else f" ({model.licence.kind})")
-        yield model.id, _state(model, default=default), tasks, licence, bytes_text(model.bytes or 0)
+    """Those that can be run come first."""
+    for model in sorted(known, key=lambda model: not model.supported):
+        tasks = ", ".join(task.removesuffix("-to-video") for task in model.tasks)
+        yield model.id, _state(model, default=default), tasks, model.licence.kind, bytes_text(model.bytes or 0)
 
 
 def _state(model: ModelInfo, *, default: str) -> str:
     if model.id == default:
         return "default"
-    if not model.supported:
-        return "installed, not runnable yet" if model.installed else "not runnable yet"
-    return "installed" if model.installed else "not here"
+    state = "installed" if model.installed else "not here"
+    if model.supported:
+        return state
+    return f"installed, {_NOT_YET}" if model.installed else _NOT_YET
 
 
 def model_dict(model: ModelInfo) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def _rows(known: ModelInfo, facts: ModelFacts | None) -> Iterator[tuple[str, str
     yield "takes", ", ".join(task.removesuffix("-to-video") for task in known.tasks)
     yield "makes", "video with sound" if known.sound else "video"
     yield "runnable", "yes" if known.supported else "not yet: this version of homereel cannot run it"
-    yield "installed", f"{'yes' if known.installed else 'no'}, {bytes_text(known.bytes or 0)}"
+    yield "installed", _installed_text(known)
     yield "GPU memory", f"at least {bytes_text(known.vram_bytes)}, say its makers" if known.vram_bytes else ""
     yield "licence", f"{known.licence.name} ({known.licence.kind}) {known.licence.url}"
     yield "terms", known.licence.terms
@@ -59,6 +59,12 @@ def _rows(known: ModelInfo, facts: ModelFacts | None) -> Iterator[tuple[str, str
         yield "sizes", f"sides are multiples of {grid.width_multiple} and {grid.height_multiple}"
         yield "lengths", f"frames are {grid.frame_multiple}n + 1"
         yield "files", ", ".join(facts.files())
+
+
+def _installed_text(known: ModelInfo) -> str:
+    if known.installed:
+        return f"yes, {bytes_text(known.bytes or 0)}"
+    return f"no, about {bytes_text(known.bytes)} to fetch" if known.bytes else "no, and only the hub knows its size"
 
 
 def _clip_rows(clip: ClipCard) -> Iterator[tuple[str, str]]:

@@ -42,8 +42,7 @@ def models_pull(
     card = find_card(model)
     check_pullable(card, anyway=anyway)
     _settle_licence(card, accept_licence=accept_licence)
-    asks = not yes and sys.stdin.isatty() and sys.stderr.isatty()
-    if asks:
+    if not yes and _in_terminal():
         _ask_size(card)
     with show_transfer(silent=quiet or as_json) as view:
         switch = StopSwitch(on_asked=_tell_stopping)
@@ -106,11 +105,20 @@ def _settle_licence(card: ModelCard, *, accept_licence: bool) -> None:
     licence = card.licence
     if is_accepted(licence):
         return
-    tell(f"{card.id} is under the licence {licence.name} ({licence.kind}): {licence.terms}. Its text: {licence.url}")
-    if not accept_licence and sys.stdin.isatty():
-        accept_licence = typer.confirm("Have you read it, and do you accept it?", err=True)
+    asks = not accept_licence and _in_terminal()
+    if accept_licence or asks:
+        tell(
+            f"{card.id} is under the licence {licence.name} ({licence.kind}): {licence.terms}. Its text: {licence.url}"
+        )
+    if asks:
+        accept_licence = typer.confirm("Have you read it, and do you accept it?", abort=True, err=True)
     if accept_licence:
         accept(licence)
+
+
+def _in_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _ask_size(card: ModelCard) -> None:

@@ -27,7 +27,7 @@ from homereel.engine.record import build_record
 from homereel.engine.run import Run
 from homereel.engine.session import Session
 from homereel.engine.state import DenoiseState, check_resumable, clip_fingerprint, first_state
-from homereel.models.registry import models_for_input
+from homereel.models.registry import model_licence, models_for_input
 from homereel.planning.memory import keeps_all
 from homereel.planning.plan import plan_clip
 
@@ -161,6 +161,7 @@ class _Clip:
     def result(self, frames: NDArray[np.uint8], *, parents: tuple[str, ...]) -> Result:
         """The frames with what they took and how they can be made again."""
         peak, timing = peak_bytes(self.plan.device), self.run.timing()
+        licence = model_licence(self.plan.model)
         record = build_record(
             request=self.request,
             plan=self.plan,
@@ -171,6 +172,7 @@ class _Clip:
             timing=timing,
             peak_bytes=peak,
             parents=parents,
+            licence=None if licence is None else licence.model_dump(include={"name", "kind", "url"}),
         )
         return Result(
             frames=frames,

@@ -30,8 +30,13 @@ def build_record(
     timing: Timing,
     peak_bytes: int,
     parents: tuple[str, ...] = (),
+    licence: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The record as JSON would have it. `inputs` holds the SHA-256 of the pixels of each picture given."""
+    """The record as JSON would have it.
+
+    `inputs` holds the SHA-256 of the pixels of each picture given; `licence` is the model's: name, kind and url.
+    """
+    terms = {} if licence is None else {"licence": dict(licence)}
     return {
         "homereel": {
             "schema": SCHEMA,
@@ -39,7 +44,7 @@ def build_record(
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "request": request.model_dump(mode="json"),
             "resolved": plan.as_dict(),
-            "model": {"id": plan.model, "files": dict(file_hashes)},
+            "model": {"id": plan.model, "files": dict(file_hashes), **terms},
             "inputs": dict(inputs),
             "software": software_versions(),
             "machine": machine_record(machine),

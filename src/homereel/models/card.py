@@ -24,6 +24,12 @@ class Licence(_Card):
     name: str
     kind: Literal["open", "regional", "revenue", "non-commercial", "unknown"]
     url: str = ""
+    terms: str = ""  # in a line, what restricts the user
+
+    @property
+    def restricts(self) -> bool:
+        """Whether its terms must be accepted before a download."""
+        return self.kind != "open"
 
 
 class ClipCard(_Card):
@@ -42,6 +48,12 @@ class ClipCard(_Card):
         """These values, and `defaults` where one is left out."""
         return Defaults(**{**defaults.__dict__, **self.model_dump(exclude_none=True)})
 
+    def settled(self) -> Defaults:
+        """The same with nothing left out, as the card of a model that can run has it."""
+        values = self.model_dump()
+        assert None not in values.values(), f"left out: {values}"
+        return Defaults(**values)
+
 
 class FolderCard(_Card):
     """homereel.json, beside model_index.json: what training knows of its model. Every key may be left out."""
@@ -55,20 +67,29 @@ class FolderCard(_Card):
     examples: tuple[str, ...] = ()
 
 
+Task = Literal["text-to-video", "image-to-video", "first-last-to-video", "keyframes-to-video", "control-to-video"]
+
+
 class ModelCard(_Card):
-    """One entry of the catalogue. `download_bytes` is 0 for what comes with the package."""
+    """One entry of the catalogue. `download_bytes` is 0 for what comes with the package; None is not known."""
 
     id: str
+    aliases: tuple[str, ...] = ()  # such as a family's bare name, which means this one of its models
     family: str
     title: str
-    tasks: tuple[Literal["text-to-video", "image-to-video"], ...]
+    tasks: tuple[Task, ...]
+    sound: bool = False
     licence: Licence
-    repo: str
-    download_bytes: int
+    repo: str  # on the hub, or empty
+    gated: bool = False  # the hub asks who you are before it gives the files
+    pickled: bool = False  # the repository has no safetensors files
+    download_bytes: int | None
+    vram_bytes: int | None = None  # the least with which its makers say it runs
     open_vocabulary: bool
-    max_sequence_length: int
-    defaults: Defaults
+    max_sequence_length: int | None
+    defaults: ClipCard
     rank: int  # the default is the installed model of the highest rank
+    supported: bool = False  # its family can run it
 
 
 def read_folder_card(folder: Path) -> FolderCard:

@@ -35,6 +35,14 @@ def hash_files(files: Mapping[str, Path], *, memory: Path | None = None) -> dict
     return digests
 
 
+def remember_hash(path: Path, digest: str, *, memory: Path | None = None) -> None:
+    """The file was just found to have this SHA-256: do not reckon it again."""
+    memory = memory if memory is not None else read_environment().home / "hashes.json"
+    mark = _mark(path)
+    if mark:
+        _remember(memory, {**_remembered(memory), mark: digest})
+
+
 def _mark(path: Path) -> str | None:
     """What must not have changed for a remembered hash to hold; None for files that are quick to read."""
     try:

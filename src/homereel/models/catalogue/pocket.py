@@ -1,0 +1,25 @@
+"""The model inside the package."""
+
+from __future__ import annotations
+
+from homereel.models.card import ClipCard, ModelCard
+from homereel.models.catalogue.licences import APACHE
+
+POCKET = (
+    ModelCard(
+        id="pocket",
+        family="wan",
+        title="the built-in model: lit objects that move as physics has them, on any machine",
+        tasks=("text-to-video", "image-to-video"),
+        licence=APACHE,
+        repo="",
+        download_bytes=0,
+        open_vocabulary=False,
+        max_sequence_length=32,
+        defaults=ClipCard(
+            width=96, height=96, num_frames=33, fps=16, steps=30, guidance=4.0, shift=2.0, sampler="unipc"
+        ),
+        rank=0,
+        supported=True,
+    ),
+)
