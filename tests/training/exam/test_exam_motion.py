@@ -47,7 +47,7 @@ def test_the_worlds_motions_have_names(track: WorldTrack, name: str) -> None:
         replace(STILL, x=0.8 * TIME, turn=3.0),
         replace(STILL, lift=0.6 * TIME, turn=3.0),
         replace(STILL, lift=0.6 * torch.sin(math.pi * TIME)),
-        replace(STILL, lift=0.6 * torch.sin(30 * TIME).abs()),
+        replace(STILL, lift=0.6 * torch.sin(18 * TIME).abs()),
         replace(STILL, turn=1.5),
         replace(STILL, turn=None),
     ],

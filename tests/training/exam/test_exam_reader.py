@@ -142,7 +142,8 @@ def test_half_of_what_was_asked_is_wrong(make: object, traits: tuple[str, ...]) 
 
 def test_two_objects_are_no_shape() -> None:
     ends = [
-        draw(Scene("red", "ball", motion, "green", variation=2), width=160).frames_TCHW[-1] for motion in ("left", "right")
+        draw(Scene("red", "ball", motion, "green", variation=2), width=160).frames_TCHW[-1]
+        for motion in ("left", "right")
     ]
     one = torch.cat([ends[0][..., :80], ends[0][..., 80:]], 2).expand(33, -1, -1, -1)
     two = torch.cat([ends[0][..., :80], ends[1][..., 80:]], 2).expand(33, -1, -1, -1)

@@ -24,6 +24,9 @@ STRAY = 1.5
 SWING = 0.28
 """Share of the whole height that a rebound must regain to be a bounce."""
 MAX_MEAN_SPEED = 1.3
+"""Lengths a second that an object may go up and down on the average."""
+MAX_SHIVER, MIN_ONWARD = 0.3 * math.pi, 0.8
+"""How far an outline may turn to and fro all in all; at least so many steps of a spin go the same way."""
 MAX_POSE_ERROR, MIN_VISIBLE, MIN_SHOWN = 0.3, 0.3, 0.6
 """A frame counts below that misfit and from that visible share on; so many of the frames must count."""
 PAN, CALM_PAN, ZOOM, CALM_ZOOM = 0.25, 0.15, 0.3, 0.17
@@ -141,10 +144,11 @@ def _swings(heights: list[float], least: float) -> list[str]:
 def _whole_turn(angle_T: Tensor, period: float) -> float | None:
     """The whole rotation of a shape that looks the same after `period`; None where its angle jumps about."""
     steps = torch.remainder(angle_T[1:] - angle_T[:-1] + period / 2, period) - period / 2
-    total, length = float(steps.sum()), float(steps.abs().sum())
-    if length > 2.0 * abs(total) + 0.35 * math.pi:
-        return None
-    return total
+    calm_T = _calmed(steps.cumsum(0)).unfold(0, 3, 1).mean(1)
+    total = float(steps.sum())
+    onward = float(((calm_T[1:] - calm_T[:-1]) * total > 0).float().mean())
+    steady = onward > MIN_ONWARD if abs(total) > TURN else _length(calm_T) < 2 * abs(total) + MAX_SHIVER
+    return total if steady else None
 
 
 def _calmed(track_T: Tensor) -> Tensor:
