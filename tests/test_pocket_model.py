@@ -65,6 +65,7 @@ def test_a_wide_clip_is_wide() -> None:
 def test_it_is_small_and_tells_its_words() -> None:
     info = model_info("pocket")
     assert info.installed
+    assert info.bytes is not None
     assert info.bytes <= MAX_BYTES
     assert set(info.words["colors"]) == set(OBJECT_COLORS)
     assert set(info.words["floors"]) == set(FLOOR_COLORS)

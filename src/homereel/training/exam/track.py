@@ -13,10 +13,10 @@ from homereel.training.exam.outline import Pose, Template, match_angle, refine, 
 NUM_JUDGED = 9
 SMALL_SHARE = 0.35
 """The shape is judged on so many frames, where the object has at least this share of its greatest area."""
-MIN_VOTES = 0.7
+MIN_VOTES = 0.65
 """So many of the judged frames must look most like the shape that all of them together do."""
-MAX_ERROR, MAX_RIVAL = 0.16, 0.85
-"""The best shape's misfit must be below MAX_ERROR in three quarters of the frames, and below MAX_RIVAL of the second
+MAX_ERROR, MAX_RIVAL, FITTING_SHARE = 0.16, 0.85, 2 / 3
+"""The best shape's misfit must be below MAX_ERROR in FITTING_SHARE of the frames, and below MAX_RIVAL of the second
 best shape's."""
 MAX_CLUTTER = 0.4
 """What else differs from the background is at most so much of the object's area."""
@@ -49,7 +49,7 @@ def follow(mask_THW: Tensor, u_W: Tensor, v_H: Tensor, *, pixel: float) -> Track
         return None
     judged = _best_frames(moments, seen, aspect=aspect)
     errors_KN = torch.stack([_misfit(mask_THW, moments, judged, template, aspect=aspect) for template in templates()])
-    error_K = errors_KN.quantile(0.75, dim=1)
+    error_K = errors_KN.quantile(FITTING_SHARE, dim=1)
     first, second = error_K.argsort()[:2].tolist()
     votes = float((errors_KN.argmin(0) == first).float().mean())
     template = templates()[first]
