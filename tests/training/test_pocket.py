@@ -24,6 +24,7 @@ def test_from_nothing_to_a_model_that_makes_clips(tmp_path: Path) -> None:
     lines: list[str] = []
     model = train_pocket(tmp_path / "run", recipe=recipe, on_line=lines.append)
     assert [line.split(":")[0] for line in lines] == list(pocket.STAGES)
+    assert not any(str(tmp_path) in file.read_text() for file in model.rglob("*.json"))
     facts = model_facts(str(model))
     assert facts.inputs == {"text", "image"}
     assert (facts.defaults.width, facts.defaults.num_frames) == (96, 33)

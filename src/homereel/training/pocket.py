@@ -187,6 +187,7 @@ def export_pocket(folder: Path, target: Path) -> Path:
     }
     for name, (kind, source) in parts.items():
         kind.from_pretrained(source).to(torch.bfloat16).save_pretrained(target / name)
+        _forget_origin(target / name / "config.json")
     shutil.copytree(folder / "text" / "tokenizer", target / "tokenizer")
     scheduler: Any = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=2.0, num_train_timesteps=1000
@@ -195,6 +196,13 @@ def export_pocket(folder: Path, target: Path) -> Path:
     (target / "model_index.json").write_text(json.dumps(_index(), indent=2) + "\n")
     (target / "homereel.json").write_text(json.dumps(_card(), indent=2) + "\n")
     return target
+
+
+def _forget_origin(path: Path) -> None:
+    """Take the folder on the training machine out of a configuration."""
+    config = json.loads(path.read_text())
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def _index() -> dict[str, Any]:
