@@ -166,7 +166,6 @@ def _two_ranks(rank: Rank, folder: Path) -> None:
     norm = rank.average_gradients(net.parameters())
     optimizer.step()
     (folder / f"{rank.index}.txt").write_text(f"{norm} {net.weight.tolist()} {net.weight.grad.tolist()}")  # type: ignore[union-attr]
-    assert rank.mean(float(rank.index)) == 0.5
     assert rank.any(rank.index == 1)
 
 

@@ -121,10 +121,12 @@ def finish_autoencoder(vae: Any, average: MovingAverage, recipe: AutoencoderReci
     average.copy_to(vae)
     rng = random.Random(recipe.seed + 1)
     collected = []
+    device = next(vae.parameters()).device
     with torch.no_grad():
         for _ in range(recipe.statistics_clips):
             clip = draw(sample_scene(rng)).frames_TCHW
-            collected.append(encode_video(vae, to_video(clip[None]))[:, : recipe.latent_channels])
+            moments = encode_video(vae, to_video(clip[None]).to(device))
+            collected.append(moments[:, : recipe.latent_channels].cpu())
     latents = torch.cat(collected)
     vae.register_to_config(
         latents_mean=latents.mean((0, 2, 3, 4)).tolist(), latents_std=latents.std((0, 2, 3, 4)).tolist()

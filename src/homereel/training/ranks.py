@@ -55,14 +55,6 @@ class Rank:
         torch.distributed.all_reduce(votes)
         return bool(votes.item() > 0)
 
-    def mean(self, value: float) -> float:
-        """Mean of a number over the ranks."""
-        if self.count == 1:
-            return value
-        total = torch.tensor([value], device=self.device, dtype=torch.float64)
-        torch.distributed.all_reduce(total)
-        return float(total.item()) / self.count
-
 
 def default_rank_count() -> int:
     """One process a GPU; without one, a process a core up to four (each runs single-threaded)."""
