@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,14 @@ class Cache:
         """Latent channels."""
         return next(iter(self.latents.values()))[0].shape[1]
 
-    def draw(self, rng: random.Random, *, shape: str, count: int) -> tuple[Tensor, list[Scene]]:
-        """`count` random clips of a shape: latents (count, C, T, H, W) float32 and their scenes."""
-        chosen = [rng.randrange(len(self.scenes[shape])) for _ in range(count)]
+    def draw(
+        self, rng: random.Random, *, shape: str, count: int, weight: Callable[[Scene], float] | None = None
+    ) -> tuple[Tensor, list[Scene]]:
+        """`count` random clips of a shape: latents (count, C, T, H, W) float32 and their scenes.
+
+        A scene is drawn in proportion to its `weight`; all alike without one.
+        """
+        weights = None if weight is None else [weight(scene) for scene in self.scenes[shape]]
+        chosen = rng.choices(range(len(self.scenes[shape])), weights, k=count)
         latents = torch.stack([self.latents[shape][i // SHARD_CLIPS][i % SHARD_CLIPS] for i in chosen]).float()
         return latents, [self.scenes[shape][i] for i in chosen]

@@ -9,7 +9,8 @@ Shape letters: B batch, C channels, T latent frames, H height, W width, L tokens
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ class TransformerRecipe:
         Phase(0.45, 5, 16),
         Phase(1.0, 9, 8),
     )
+    emphasis: Mapping[str, float] = field(default_factory=dict)
+    """How often a clip is drawn, by shape or motion, against 1; what is hard is seen more often."""
     wide_share: float = 0.15
     empty_caption_share: float = 0.1
     unknown_share: float = 0.2
@@ -170,7 +173,12 @@ def _batch(recipe: TransformerRecipe, rank: Rank, step: int, share: float, cache
     phase = next(phase for phase in recipe.phases if share <= phase.until)
     wide = "wide" in cache.scenes and common.random() < recipe.wide_share
     count = phase.batch_size
-    latents, scenes = cache.draw(rng, shape="wide" if wide else "square", count=count)
+    latents, scenes = cache.draw(
+        rng,
+        shape="wide" if wide else "square",
+        count=count,
+        weight=lambda scene: recipe.emphasis.get(scene.shape, 1.0) * recipe.emphasis.get(scene.motion, 1.0),
+    )
     latents = latents[:, :, : phase.num_frames].contiguous().to(rank.device)
     captions = []
     for scene in scenes:
