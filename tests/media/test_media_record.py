@@ -154,6 +154,16 @@ def sound(**changes: Any) -> str:
         sound(request=[]),
         sound(request={"prompt": {}}),
         sound(request={"seed": "7"}),
+        sound(request={"last": 1}),
+        sound(request={"strength": "0.6"}),
+        sound(request={"sound": "yes"}),
+        sound(request={"references": [1]}),
+        sound(request={"references": "a.png"}),
+        sound(request={"keyframes": [{"seconds": 2.0}]}),
+        sound(request={"keyframes": [{"image": "a.png", "frame": "7"}]}),
+        sound(request={"loras": [{"path": None}]}),
+        sound(request={"loras": {"path": "a"}}),
+        sound(sound_sha256="x"),
         sound(resolved={"fps": True}),
         sound(resolved=3),
         sound(model={"id": 1}),
@@ -176,6 +186,23 @@ def sound(**changes: Any) -> str:
 def test_nonsense_is_no_record(tmp_path: Path, clip: Clip, text: str) -> None:
     assert parse_record(text) is None
     assert parse_record(text.encode()) is None
+
+
+def test_every_field_of_a_request_may_stand_in_a_record() -> None:
+    given = {
+        "image": "a.png",
+        "last": "b.png",
+        "keyframes": [{"image": "c.png", "seconds": 2.0, "frame": None}, {"image": "d.png", "frame": 7}],
+        "video": "e.mp4",
+        "strength": 0.6,
+        "mask": "f.png",
+        "references": ["g.png"],
+        "sound": False,
+        "loras": [{"path": "h.safetensors", "strength": 0.8, "expert": None}],
+    }
+    for request in (given, dict.fromkeys(("image", "last", "keyframes", "video", "strength", "references", "loras"))):
+        text = sound(request={"prompt": "x", **request}, sound_sha256="a" * 64)
+        assert parse_record(text) == json.loads(text)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"{\xff}", b'{"homereel": {"schema": 1, "v": "\xc3"}}'])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from homereel.core.plan import Plan
 from homereel.core.request import Request
+from homereel.core.sound import Sound
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class Writer(Protocol):
 
 @dataclass
 class Result:
-    """One finished clip in memory. `frames` are (T, H, W, 3) RGB, before any lossy encoding."""
+    """One finished clip in memory. `frames` are (T, H, W, 3) RGB, before any lossy encoding; `sound` starts with
+    the first of them.
+    """
 
     frames: NDArray[np.uint8]
     fps: float
@@ -50,10 +53,11 @@ class Result:
     peak_bytes: int
     record: Mapping[str, Any]
     writer: Writer = field(repr=False)
+    sound: Sound | None = field(default=None, repr=False)
 
     def save(self, path: str | Path, *, quality: int | None = None, private: bool = False) -> Path:
         """Write the clip in the format that the name asks for: .mp4, .gif, .webp, .png (a contact sheet),
-        name_%04d.png or a folder (PNG frames). Returns what was written.
+        name_%04d.png or a folder (PNG frames). Returns what was written. Of these only mp4 carries the sound.
 
         `quality` is 0 to 100; `private` keeps prompts, paths and the machine out of the file.
         Raises UnwritableTarget, and then leaves nothing behind.
@@ -65,9 +69,21 @@ class Result:
         """The fingerprint of the raw frames, their shape included."""
         return frames_sha256(self.frames)
 
+    @cached_property
+    def sound_sha256(self) -> str | None:
+        """The fingerprint of the raw sound; None for a silent clip."""
+        return None if self.sound is None else sound_sha256(self.sound)
+
 
 def frames_sha256(frames: NDArray[np.uint8]) -> str:
     """SHA-256 over the frames' shape and bytes, in hexadecimal."""
     digest = hashlib.sha256(repr(tuple(frames.shape)).encode())
     digest.update(np.ascontiguousarray(frames).data)
+    return digest.hexdigest()
+
+
+def sound_sha256(sound: Sound) -> str:
+    """SHA-256 over the sound's shape, rate and samples, in hexadecimal."""
+    digest = hashlib.sha256(repr((*sound.samples.shape, sound.rate)).encode())
+    digest.update(np.ascontiguousarray(sound.samples, dtype="<f4").data)
     return digest.hexdigest()

@@ -8,7 +8,7 @@ first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -54,8 +54,34 @@ def open_image(file: BinaryIO, *, kind: Kind, path: str | Path, max_pixels: int)
         raise UnreadableMedia(f"{shown(path)} cannot be decoded ({reason}); is it damaged or cut short?") from None
 
 
-def iterate_pictures(image: Any, *, path: str | Path, limits: Limits) -> Iterator[NDArray[np.uint8]]:
-    """Each picture (H, W, 3) of a GIF or WebP, over white, counted against the limits."""
+def to_rgb(image: Any) -> NDArray[np.uint8]:
+    """(H, W, 3) of any Pillow mode: transparency over white, 16 bits scaled to 8, palette and CMYK
+    converted.
+    """
+    from PIL import Image
+
+    if _is_deep_grey(image):
+        return np.repeat(_to_8_bits(np.asarray(image))[:, :, None], 3, axis=2)
+    if _has_alpha(image):
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
+    return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def to_grey_alpha(image: Any) -> NDArray[np.uint8]:
+    """(H, W, 2) of any Pillow mode: how light it is, and its alpha, 255 where it has none."""
+    if _is_deep_grey(image):
+        grey = _to_8_bits(np.asarray(image))
+        return np.stack([grey, np.full_like(grey, 255)], axis=-1)
+    rgba = image.convert("RGBA") if _has_alpha(image) else image.convert("RGB").convert("RGBA")
+    grey = np.array(rgba.convert("RGB").convert("L"), dtype=np.uint8)
+    return np.stack([grey, np.array(rgba.getchannel("A"), dtype=np.uint8)], axis=-1)
+
+
+def iterate_pictures(
+    image: Any, *, path: str | Path, limits: Limits, convert: Callable[[Any], NDArray[np.uint8]] = to_rgb
+) -> Iterator[NDArray[np.uint8]]:
+    """Each picture of a GIF or WebP, converted, counted against the limits."""
     budget = DecodeBudget(limits, path=path)
     index = 0
     while True:
@@ -63,24 +89,18 @@ def iterate_pictures(image: Any, *, path: str | Path, limits: Limits) -> Iterato
             image.seek(index)
         except EOFError:
             return
-        budget.spend(width=image.width, height=image.height)
+        budget.decode(width=image.width, height=image.height)
         image.load()
-        yield to_rgb(image)
+        yield convert(image)
         index += 1
 
 
-def to_rgb(image: Any) -> NDArray[np.uint8]:
-    """(H, W, 3) of any Pillow mode: transparency over white, 16 bits scaled to 8, palette and CMYK
-    converted.
-    """
-    from PIL import Image
+def _is_deep_grey(image: Any) -> bool:
+    return bool(image.mode.startswith("I") or image.mode == "F")
 
-    if image.mode.startswith("I") or image.mode == "F":
-        return np.repeat(_to_8_bits(np.asarray(image))[:, :, None], 3, axis=2)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+
+def _has_alpha(image: Any) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
 def _to_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:

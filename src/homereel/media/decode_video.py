@@ -1,13 +1,12 @@
-"""Decode mp4, mov, mkv and webm with PyAV: the demuxer forced by the sniffed kind, the decoders from a
-short list.
-
-The library gets an open file and no name, may follow no reference out of it, and is watched frame by frame.
+"""Decode the picture of mp4, mov, mkv and webm with PyAV, by a decoder from a short list, watched frame by
+frame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,47 +17,49 @@ from homereel.core.errors import UnreadableMedia
 from homereel.media.budget import DecodeBudget
 from homereel.media.limits import Limits
 from homereel.media.local_file import shown
-from homereel.media.mp4_boxes import check_boxes
+from homereel.media.open_container import open_container
+from homereel.media.retime import Shot
 from homereel.media.sniff import Kind
 from homereel.media.yuv import to_rgb
 
-_DEMUXERS: dict[Kind, str] = {"mp4": "mov", "mov": "mov", "matroska": "matroska", "webm": "matroska"}
-_DECODERS = "h264,hevc,vp8,libvpx,vp9,libvpx-vp9,av1,libdav1d,mpeg4,prores,mjpeg"
+VIDEO_DECODERS = "h264,hevc,vp8,libvpx,vp9,libvpx-vp9,av1,libdav1d,mpeg4,prores,mjpeg"
 
 
 @contextmanager
 def open_video(file: BinaryIO, *, kind: Kind, path: str | Path, limits: Limits) -> Iterator[Any]:
     """The PyAV container of an open file, its claims checked. Any fault inside becomes UnreadableMedia."""
-    import av
-
-    if _DEMUXERS[kind] == "mov":
-        check_boxes(file, path=path, limits=limits)
-    # Decoders pad frames to their block size, hence the room; the exact limit is checked on every frame.
-    decoder_options = {"max_pixels": str(limits.max_pixels * 5 // 4 + 2**18), "codec_whitelist": _DECODERS}
-    try:
-        with av.open(
-            file,
-            mode="r",
-            format=_DEMUXERS[kind],
-            options=decoder_options,
-            container_options={"protocol_whitelist": "none", "format_whitelist": _DEMUXERS[kind]},
-            metadata_errors="replace",
-        ) as container:
-            _check_stream(container, path=path, limits=limits)
-            container.streams.video[0].codec_context.options = decoder_options
-            yield container
-    except (av.FFmpegError, ValueError, OverflowError, MemoryError, EOFError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:120]
-        raise UnreadableMedia(f"{shown(path)} cannot be decoded ({reason}); is it damaged or cut short?") from None
+    options = {"codec_whitelist": VIDEO_DECODERS, **size_option(limits)}
+    with open_container(file, kind=kind, path=path, limits=limits, decoder_options=options) as container:
+        _check_stream(container, path=path, limits=limits)
+        container.streams.video[0].codec_context.options = options
+        yield container
 
 
-def iterate_frames(container: Any, *, path: str | Path, limits: Limits) -> Iterator[NDArray[np.uint8]]:
-    """Each frame of the first video track as (H, W, 3), upright, counted against the limits."""
+def size_option(limits: Limits) -> dict[str, str]:
+    """Decoders pad frames to their block size, hence the room; the exact limit is checked on every frame."""
+    return {"max_pixels": str(limits.max_pixels * 5 // 4 + 2**18)}
+
+
+def iterate_shots(container: Any, *, path: str | Path, limits: Limits) -> Iterator[Shot]:
+    """Each frame of the first video track and when it is shown, counted from the first one; as (H, W, 3), upright.
+
+    Phones write frames of uneven length, so that what the frames themselves say counts.
+    """
     budget = DecodeBudget(limits, path=path)
+    frame_seconds = 1 / frame_rate(container, path=path)
+    first: float | None = None
+    stop = 0.0
     for frame in container.decode(video=0):
-        budget.spend(width=frame.width, height=frame.height)
-        turns = round(frame.rotation / 90) % 4
-        yield np.ascontiguousarray(np.rot90(to_rgb(frame), turns))
+        budget.decode(width=frame.width, height=frame.height)
+        time = stop if frame.time is None else float(frame.time)
+        first = time if first is None else first
+        start = max(time - first, 0.0)
+        stop = start + frame_seconds
+        yield Shot(start, stop, partial(_upright, frame))
+
+
+def _upright(frame: Any) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(np.rot90(to_rgb(frame), round(frame.rotation / 90) % 4))
 
 
 def count_frames(container: Any, *, path: str | Path, limits: Limits) -> int:
@@ -90,7 +91,7 @@ def _check_stream(container: Any, *, path: str | Path, limits: Limits) -> None:
         raise UnreadableMedia(f"{shown(path)} has no video track; give a clip with a picture")
     stream = container.streams.video[0]
     context = stream.codec_context
-    if context is None or context.name not in _DECODERS.split(","):
+    if context is None or context.name not in VIDEO_DECODERS.split(","):
         name = getattr(context, "name", "unknown")
         raise UnreadableMedia(
             f"{shown(path)} is coded as {name!r}; H.264, H.265, VP8, VP9, AV1, ProRes and MJPEG are read"
@@ -102,6 +103,3 @@ def _check_stream(container: Any, *, path: str | Path, limits: Limits) -> None:
         )
     if stream.frames > limits.max_frames:
         raise UnreadableMedia(f"{shown(path)} claims {stream.frames:,} frames (limit {limits.max_frames:,})")
-    seconds = (container.duration or 0) / 1_000_000
-    if seconds > limits.max_seconds:
-        raise UnreadableMedia(f"{shown(path)} claims {seconds:,.0f} seconds (limit {limits.max_seconds:,.0f})")

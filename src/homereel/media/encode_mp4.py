@@ -1,5 +1,5 @@
-"""Write H.264 in mp4 while frames arrive: plays everywhere, starts at once, carries its tags, same frames
-same bytes.
+"""Write H.264 and AAC in mp4 while frames arrive: plays everywhere, starts at once, carries its tags, same
+frames same bytes.
 """
 
 from __future__ import annotations
@@ -13,16 +13,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from homereel.core.sound import Sound
+from homereel.media.encode_aac import AacTrack, aac_rate
 from homereel.media.record_text import Tags
 from homereel.media.yuv import BT709, LIMITED_RANGE, to_yuv
 
+_CONTAINER_OPTIONS = {"movflags": "use_metadata_tags+faststart", "fflags": "+bitexact"}
 
-def encode_mp4(frames: Iterable[NDArray[np.uint8]], *, path: Path, fps: float, tags: Tags | None, quality: int) -> None:
+
+def encode_mp4(
+    frames: Iterable[NDArray[np.uint8]],
+    *,
+    path: Path,
+    fps: float,
+    tags: Tags | None,
+    quality: int,
+    sound: Sound | None = None,
+) -> None:
     """Fill the existing file `path`. H.264 with 4:2:0 colour needs even sides: an odd last row or column
-    is doubled.
+    is doubled. The sound starts with the first frame and ends with the last.
 
-    One thread, and no date or library name in the container: the bytes depend on the frames and the tags
-    alone.
+    One thread, and no date or library name in the container: the bytes depend on the frames, the sound and
+    the tags alone.
     """
     import av
 
@@ -32,11 +44,11 @@ def encode_mp4(frames: Iterable[NDArray[np.uint8]], *, path: Path, fps: float, t
         f"file:{path.absolute()}",
         mode="w",
         format="mp4",
-        options={"movflags": "use_metadata_tags+faststart", "fflags": "+bitexact"},
+        options={**_CONTAINER_OPTIONS, **({} if sound is None else _options_with_sound(sound))},
     )
     try:
         container.metadata.update(tags.as_dict() if tags else {})
-        _encode_all(frames, container, rate=rate, quality=quality)
+        _encode_all(frames, container, rate=rate, quality=quality, sound=sound)
     except BaseException:
         with suppress(Exception):  # the file is thrown away; what went wrong first is what counts
             container.close()
@@ -51,16 +63,31 @@ def crf_of(quality: int) -> int:
     return round(51 - 0.45 * quality) if quality <= 80 else round(15 - 0.7 * (quality - 80))
 
 
-def _encode_all(frames: Iterable[NDArray[np.uint8]], container: Any, *, rate: Fraction, quality: int) -> None:
+def _encode_all(
+    frames: Iterable[NDArray[np.uint8]], container: Any, *, rate: Fraction, quality: int, sound: Sound | None
+) -> None:
     stream: Any = None
+    track: AacTrack | None = None
     for index, frame_HWC in enumerate(frames):
         frame = to_yuv(_to_even(frame_HWC))
         if stream is None:
             stream = _add_stream(container, frame, rate=rate, quality=quality)
+            track = None if sound is None else AacTrack(container, sound, fps=rate, quality=quality)
         frame.pts, frame.time_base = index, 1 / rate
         container.mux(stream.encode(frame))
+        if track is not None:
+            track.fill(index + 1)
+    if track is not None:
+        track.finish()
     if stream is not None:
         container.mux(stream.encode(None))
+
+
+def _options_with_sound(sound: Sound) -> dict[str, str]:
+    """The movie's clock ticks in samples, so that the sound ends exactly with the last frame and not on a
+    millisecond; frames that the video encoder still holds are waited for, however slow the clip is.
+    """
+    return {"movie_timescale": str(aac_rate(sound.rate)), "max_interleave_delta": "0"}
 
 
 def _add_stream(container: Any, frame: Any, *, rate: Fraction, quality: int) -> Any:

@@ -42,6 +42,11 @@ def frames_bytes(frames: Frames) -> int | None:
     return frames.nbytes if isinstance(frames, np.ndarray) else None
 
 
+def frames_count(frames: Frames) -> int:
+    """How many there are if all are there already, else 0."""
+    return len(frames) if isinstance(frames, np.ndarray) else 0
+
+
 def _check(frame: object, shape: tuple[int, ...] | None) -> None:
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         found = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__

@@ -36,6 +36,7 @@ _CONTAINERS = frozenset(
 # Boxes that hold further boxes behind fields of their own; sample tables have no business inside them.
 _OPAQUE = frozenset({b"stsd", b"dinf", b"wave", b"tref", b"sinf", b"schi", b"gmhd", b"iprp", b"ipco", b"iref"})
 _TABLE_NAMES = re.compile(rb"stsz|stz2|stts|ctts|stsc|stco|co64|stss|trun|cmov|moov|trak|moof")
+_CONTENT = frozenset({b"mdat", b"moov", b"moof"})
 _MAX_BOXES = 200_000
 _MAX_DEPTH = 16
 _MAX_INDEX_BYTES = 256 * 2**20
@@ -44,7 +45,9 @@ _MAX_SAMPLES = 2**25
 
 @dataclass
 class Claims:
-    """What was found: the largest frame, the most frames of a video track, and all samples of all tracks."""
+    """What was found: the largest frame, the most frames of a video track, all samples of all tracks, and whether
+    the file ends before its content does.
+    """
 
     num_video_frames: int = 0
     num_samples: int = 0
@@ -52,6 +55,7 @@ class Claims:
     max_height: int = 0
     seconds: float = 0.0
     num_boxes: int = 0
+    is_cut_short: bool = False
     handlers: list[bytes] = field(default_factory=list)  # one a track, the latest last
 
 
@@ -98,6 +102,7 @@ def _boxes(file: BinaryIO, start: int, end: int, *, claims: Claims) -> Iterator[
         if claims.num_boxes > _MAX_BOXES:
             raise _Nonsense(f"more than {_MAX_BOXES:,} boxes")
         stop = min(position + size, end)
+        claims.is_cut_short |= position + size > end and name in _CONTENT
         yield name, payload, stop
         position = stop
 

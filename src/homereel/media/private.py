@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_PLAIN_FIELDS = ("schema", "version", "created", "ai_generated", "frames_sha256")
+_PLAIN_FIELDS = ("schema", "version", "created", "ai_generated", "frames_sha256", "sound_sha256")
 _REQUEST_FIELDS = (
     "width",
     "height",
@@ -38,6 +38,7 @@ _RESOLVED_FIELDS = (
         "sampler",
         "seed",
     ),
+    *("guidance_2", "strength", "sound"),
     *("device", "dtype", "passes", "exactness"),
 )
 _SOFTWARE_FIELDS = ("torch", "diffusers", "transformers", "python", "numpy", "av")

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from homereel.media.animation_timing import Timing, read_timing
+from homereel.media.clip_source import FOLDER_FPS
 from homereel.media.decode_image import open_image
+from homereel.media.decode_sound import SoundTrack, sound_track
 from homereel.media.decode_video import count_frames, frame_rate, open_video
 from homereel.media.frame_folder import list_frames
 from homereel.media.limits import MAX_IMAGE_PIXELS, PROBE_LIMITS
 from homereel.media.local_file import open_local
-from homereel.media.read import FOLDER_FPS
 from homereel.media.read_record import read_sidecar, record_fps, record_in_image, record_in_tags
 from homereel.media.sniff import ANIMATED_KINDS, VIDEO_KINDS, Kind, sniff
 
@@ -20,7 +21,7 @@ from homereel.media.sniff import ANIMATED_KINDS, VIDEO_KINDS, Kind, sniff
 @dataclass(frozen=True)
 class Probe:
     """What a file says of itself; the size is that of the coded picture, before any turning. `fps` and
-    `seconds` are None for a single picture.
+    `seconds` are None for a single picture, `sound` is None where there is no sound track.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Probe:
     codec: str
     size_bytes: int
     record: dict[str, Any] | None
+    sound: SoundTrack | None = None
 
 
 def probe(path: str | Path) -> Probe:
@@ -63,6 +65,7 @@ def _probe_video(file: BinaryIO, *, kind: Kind, path: str | Path, size_bytes: in
             codec=str(context.codec.name),
             size_bytes=size_bytes,
             record=record_in_tags(container.metadata) or read_sidecar(path),
+            sound=sound_track(container),
         )
 
 

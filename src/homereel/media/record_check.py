@@ -73,13 +73,34 @@ def _is_model(value: object) -> bool:
 def _is_request(value: object) -> bool:
     if not isinstance(value, dict):
         return False
-    texts = ("prompt", "negative_prompt", "model", "sampler", "image")
-    return all(isinstance(value[name], str) for name in texts if value.get(name) is not None) and _numbers_are(value)
+    texts = ("prompt", "negative_prompt", "model", "sampler", "image", "last", "video", "mask")
+    return (
+        all(isinstance(value[name], str) for name in texts if value.get(name) is not None)
+        and _numbers_are(value)
+        and isinstance(value.get("sound", True), bool)
+        and all(isinstance(path, str) for path in _items(value, "references"))
+        and all(_is_use(use, file="image") for use in _items(value, "keyframes"))
+        and all(_is_use(use, file="path") for use in _items(value, "loras"))
+    )
+
+
+def _items(value: dict[str, Any], name: str) -> list[Any]:
+    """The list of this name; for what is no list, one thing that passes no check."""
+    items = value.get(name) or []
+    return items if isinstance(items, list) else [None]
+
+
+def _is_use(value: object, *, file: str) -> bool:
+    """A picture with its time, or a LoRA with its strength."""
+    return isinstance(value, dict) and isinstance(value.get(file), str) and _numbers_are(value)
 
 
 def _numbers_are(value: dict[str, Any]) -> bool:
     """The fields that are numbers in a request and a plan hold numbers, if they are there."""
-    names = (*("width", "height", "num_frames", "seconds", "fps"), *("steps", "guidance", "shift", "seed"))
+    names = (
+        *("width", "height", "num_frames", "seconds", "fps", "frame"),
+        *("steps", "guidance", "guidance_2", "shift", "seed", "strength"),
+    )
     held = [value[name] for name in names if value.get(name) is not None]
     return all(isinstance(number, int | float) and not isinstance(number, bool) for number in held)
 
@@ -109,6 +130,7 @@ _SHAPES: dict[str, Callable[[object], bool]] = {
     "software": _is_object,
     "machine": _is_object,
     "frames_sha256": _is_hash,
+    "sound_sha256": _is_hash,
     "timing": _is_object,
     "peak_bytes": lambda value: isinstance(value, int) and value >= 0,
     "parents": lambda value: isinstance(value, list),

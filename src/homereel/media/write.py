@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homereel.core.errors import InvalidRequest, UnwritableTarget
+from homereel.core.sound import Sound
+from homereel.media.encode_aac import bit_rate
 from homereel.media.encode_animation import encode_gif, encode_webp
 from homereel.media.encode_mp4 import encode_mp4
 from homereel.media.encode_png import encode_sheet, write_frames
-from homereel.media.frame_source import Frames, frames_bytes, take_frames
+from homereel.media.frame_source import Frames, frames_bytes, frames_count, take_frames
 from homereel.media.private import strip_private
 from homereel.media.record_text import Tags, make_tags, record_json
 from homereel.media.replace import replacing_file
@@ -40,6 +42,7 @@ def write_clip(
     record: Mapping[str, Any] | None = None,
     quality: int = 80,
     private: bool = False,
+    sound: Sound | None = None,
 ) -> Path:
     """Write `frames` (uint8, (T, H, W, 3) or one (H, W, 3) after another) to `target`; returns the file or
     folder.
@@ -49,11 +52,17 @@ def write_clip(
     the file; with `private` its prompts, paths and machine are left out first. `quality` is 0 to 100. The
     file appears whole or not at all. Raises InvalidRequest (fps, quality), MediaError (frames),
     UnwritableTarget; whatever a generator raises comes through unchanged.
+
+    `sound` goes into an mp4 as AAC, 192 kb/s for two channels at quality 80. It starts with the first frame; what
+    is longer than the frames is cut off, what is shorter is followed by silence, what is louder than 1 is limited.
+    Other formats have no sound and are written without: `carries_sound` tells beforehand.
     """
     _check_numbers(fps=fps, quality=quality)
     check_target(target)
     place = parse_target(target)
-    needed_bytes = _check_room(frames, place)
+    sound = sound if place.kind == "mp4" else None
+    sound_bytes = 0 if sound is None else bit_rate(sound, quality=quality) / 8 * frames_count(frames) / fps
+    needed_bytes = _check_room(frames, place, sound_bytes=round(sound_bytes))
     if record is not None and private:
         record = strip_private(record)
     tags = None if record is None else make_tags(record)
@@ -61,8 +70,18 @@ def write_clip(
     if place.kind == "frames":
         return write_frames(checked, target=place, tags=tags, needed_bytes=needed_bytes)
     with replacing_file(place.path, needed_bytes=needed_bytes) as path:
-        _encode(checked, place.kind, path=path, fps=fps, tags=tags, quality=quality, caption=_caption(record))
+        if place.kind == "mp4":
+            encode_mp4(checked, path=path, fps=fps, tags=tags, quality=quality, sound=sound)
+        else:
+            _encode(checked, place.kind, path=path, fps=fps, tags=tags, quality=quality, caption=_caption(record))
     return place.path
+
+
+def carries_sound(target: str | Path) -> bool:
+    """Whether a clip that is written to this name keeps its sound; only an mp4 does. Raises UnwritableTarget for a
+    name that says no format.
+    """
+    return parse_target(target).kind == "mp4"
 
 
 def write_sidecar(path: str | Path, record: Mapping[str, Any], *, private: bool = False) -> Path:
@@ -89,9 +108,7 @@ def _encode(
     quality: int,
     caption: str,
 ) -> None:
-    if kind == "mp4":
-        encode_mp4(frames, path=path, fps=fps, tags=tags, quality=quality)
-    elif kind == "gif":
+    if kind == "gif":
         encode_gif(frames, path=path, fps=fps, tags=tags, quality=quality)
     elif kind == "webp":
         encode_webp(frames, path=path, fps=fps, tags=tags, quality=quality)
@@ -106,12 +123,12 @@ def _check_numbers(*, fps: float, quality: int) -> None:
         raise InvalidRequest(f"quality is {quality}; it goes from 0 to 100; try 80", field="quality")
 
 
-def _check_room(frames: Frames, place: Target) -> int | None:
+def _check_room(frames: Frames, place: Target, *, sound_bytes: int) -> int | None:
     """The bytes that the file may take, if that is known; refuses at once when the disk has less."""
     raw_bytes = frames_bytes(frames)
     if raw_bytes is None:
         return None
-    needed_bytes = round(raw_bytes * _BYTES_PER_RAW[place.kind]) + _OVERHEAD_BYTES
+    needed_bytes = round(raw_bytes * _BYTES_PER_RAW[place.kind]) + sound_bytes + _OVERHEAD_BYTES
     check_free_bytes(place.folder, needed_bytes=needed_bytes)
     return needed_bytes
 
