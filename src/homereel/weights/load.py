@@ -22,14 +22,17 @@ def load_network(
     dtype: str,
     keep_float32: Iterable[str] = (),
     tied: Mapping[str, str] | None = None,
+    names: Callable[[str], str | None] = lambda name: name,
 ) -> nn.Module:
     """A network in evaluation mode on `device`, its weights in `dtype`, without ever holding random ones.
 
     `build` makes the network on the meta device, so buffers that files do not hold must be made anew by the
     caller. `keep_float32` names modules whose weights stay in float32; `tied` maps a name that the files may
-    lack to the one that it shares.
+    lack to the one that it shares; `names` says what a tensor of the files is called in the network, None if it has
+    no place there.
     """
-    tensors = folder.tensors(component)
+    named = {names(name): tensor for name, tensor in folder.tensors(component).items()}
+    tensors = {name: tensor for name, tensor in named.items() if name is not None}
     network = _empty(build, component)
     _check_fit(network, tensors, component=component, tied=tied or {})
     target = getattr(torch, dtype)
@@ -38,9 +41,12 @@ def load_network(
     for file in folder.weight_files(component):
         try:
             with safe_open(str(file), framework="pt", device=device) as stored:
-                for name in stored.keys():  # noqa: SIM118  # not a mapping
+                for stored_name in stored.keys():  # noqa: SIM118  # not a mapping
+                    name = names(stored_name)
+                    if name is None:
+                        continue
                     wanted = torch.float32 if kept.intersection(name.split(".")) else target
-                    state[name] = stored.get_tensor(name).to(wanted)
+                    state[name] = stored.get_tensor(stored_name).to(wanted)
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{file} cannot be loaded: {error}") from None
     for name, source in (tied or {}).items():
