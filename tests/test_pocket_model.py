@@ -10,7 +10,7 @@ from PIL import Image
 
 import homereel
 from homereel.engine.replay import replay
-from homereel.models.registry import model_info
+from homereel.models.model_list import model_info
 from homereel.training.exam import read_clip
 from homereel.training.world.scene import FLOOR_COLORS, OBJECT_COLORS
 from homereel.weights.model_folder import packaged_folder

@@ -38,6 +38,74 @@ CARD: dict[str, Any] = {
 }
 
 
+TRANSFORMER: dict[str, Any] = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 12,
+    "in_channels": 4,
+    "out_channels": 4,
+    "text_dim": 16,
+    "freq_dim": 16,
+    "ffn_dim": 32,
+    "num_layers": 2,
+    "rope_max_seq_len": 16,
+}
+# What differs from text-to-video: 12 channels are 4 of noise, 4 that name the known frames, 4 of their latents.
+_PICTURES = {"in_channels": 12}
+_SEEN = {**_PICTURES, "image_dim": 16, "added_kv_proj_dim": 24}
+KINDS: dict[str, dict[str, Any]] = {
+    "i2v": _SEEN,
+    "flf2v": {**_SEEN, "pos_embed_seq_len": 10},
+    "i2v-a14b": _PICTURES,
+    "t2v-a14b": {},
+    "vace": {"vace_layers": [0, 1], "vace_in_channels": 2 * 4 + 8 * 8},
+}
+BOUNDARY = 0.8
+
+
+def save_tiny_kind(folder: Path, kind: str) -> Path:
+    """One of the other Wans, by what its id ends in."""
+    from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
+
+    pipeline = "WanVACEPipeline" if kind == "vace" else "WanPipeline" if kind == "t2v-a14b" else "WanImageToVideoPipeline"
+    save_tiny_model(folder, first_frame=False)
+    index = {**json.loads((folder / "model_index.json").read_text()), "_class_name": pipeline}
+    network: Any = WanVACETransformer3DModel if kind == "vace" else WanTransformer3DModel
+    experts = ["transformer", "transformer_2"] if kind.endswith("a14b") else ["transformer"]
+    for seed, name in enumerate(experts):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed + 3)
+            made = network(**{**TRANSFORMER, **KINDS[kind]})
+            for parameter in made.parameters():  # some start at zero, which would hide what they do
+                torch.nn.init.normal_(parameter, std=0.2) if not parameter.any() else None
+            made.save_pretrained(folder / name)
+        index[name] = ["diffusers", type(made).__name__]
+    index["boundary_ratio"] = BOUNDARY if len(experts) == 2 else None
+    if "image_dim" in KINDS[kind]:
+        index |= {"image_encoder": ["transformers", "CLIPVisionModel"]}
+        index |= {"image_processor": ["transformers", "CLIPImageProcessor"]}
+        _save_eye(folder)
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def _save_eye(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        config = CLIPVisionConfig(
+            hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
+        )
+        CLIPVisionModel(config).save_pretrained(folder / "image_encoder")
+    file = folder / "image_encoder" / "model.safetensors"
+    # The hub's files name tensors as older releases of transformers did.
+    save_file({f"vision_model.{name}": tensor for name, tensor in load_file(file).items()}, file, {"format": "pt"})
+    CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}).save_pretrained(
+        folder / "image_processor"
+    )
+
+
 def save_tiny_model(folder: Path, *, first_frame: bool, seed: int = 0) -> Path:
     """A Wan as text-to-video (the VAE of 2.1), or one that takes a first frame (the VAE of 2.2)."""
     from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanTransformer3DModel
@@ -45,17 +113,7 @@ def save_tiny_model(folder: Path, *, first_frame: bool, seed: int = 0) -> Path:
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        transformer = WanTransformer3DModel(
-            num_attention_heads=2,
-            attention_head_dim=12,
-            in_channels=4,
-            out_channels=4,
-            text_dim=16,
-            freq_dim=16,
-            ffn_dim=32,
-            num_layers=2,
-            rope_max_seq_len=16,
-        )
+        transformer = WanTransformer3DModel(**TRANSFORMER)
         vae = AutoencoderKLWan(**_vae_config(first_frame))
         text_encoder = UMT5EncoderModel(
             UMT5Config(

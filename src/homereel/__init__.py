@@ -9,22 +9,35 @@ Importing this is cheap: what computes is imported when it is first used.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from homereel.core.errors import HomereelError
     from homereel.core.events import OnProgress, Progress, ShouldStop
-    from homereel.core.request import Request
+    from homereel.core.request import KeyPicture, LoraUse, Request
     from homereel.core.result import Result
     from homereel.engine.session import Session
 
 __version__ = "0.1.0"
 
-__all__ = ["HomereelError", "Progress", "Request", "Result", "Session", "__version__", "generate"]
+__all__ = [
+    "HomereelError",
+    "KeyPicture",
+    "LoraUse",
+    "Progress",
+    "Request",
+    "Result",
+    "Session",
+    "__version__",
+    "generate",
+]
 
 _HOMES = {
     "HomereelError": "homereel.core.errors",
+    "KeyPicture": "homereel.core.request",
+    "LoraUse": "homereel.core.request",
     "Progress": "homereel.core.events",
     "Request": "homereel.core.request",
     "Result": "homereel.core.result",
@@ -48,6 +61,14 @@ class RequestOptions(TypedDict, total=False):
     sampler: Literal["unipc", "euler"] | None
     seed: int | None
     image: str | Path | None
+    last: str | Path | None
+    keyframes: Sequence[KeyPicture | Mapping[str, Any]]
+    video: str | Path | None
+    strength: float | None
+    mask: str | Path | None
+    references: Sequence[str | Path]
+    sound: bool
+    loras: Sequence[LoraUse | Mapping[str, Any]]
 
 
 def generate(

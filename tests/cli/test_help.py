@@ -14,7 +14,7 @@ from tests.cli.conftest import Cli
 HEAVY = {"torch", "numpy", "pydantic", "av", "PIL", "diffusers", "transformers", "tokenizers", "safetensors"}
 COMMANDS = [
     ["generate"], ["info"], ["replay"], ["models"], ["models", "info"], ["models", "pull"], ["models", "rm"],
-    ["models", "scan"], ["exam"], ["train"], ["train", "pocket"],
+    ["models", "scan"], ["models", "import"], ["lora"], ["lora", "check"], ["exam"], ["train"], ["train", "pocket"],
 ]  # fmt: skip
 
 SHOW_MODULES = """

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from homereel import media
+from homereel.core.sound import Sound
 from tests.cli.conftest import Cli
 
 
@@ -46,6 +47,45 @@ def test_info_of_a_foreign_file(cli: Cli) -> None:
     assert "6x4" in shown.out
     assert "no record" in shown.out
     assert cli("info", "b.png", "--json").json["record"] is None
+
+
+def test_info_tells_what_a_clip_was_made_from(cli: Cli) -> None:
+    given = {
+        "prompt": "a ball",
+        "image": "first one.png",
+        "last": "b.png",
+        "keyframes": [{"image": "c.png", "seconds": 2.0}, {"image": "d.png", "frame": 7}],
+        "video": "e.mp4",
+        "strength": 0.6,
+        "mask": "f.png",
+        "references": ["g.png", "h.png"],
+        "sound": False,
+        "loras": [{"path": "i.safetensors", "strength": 0.8}],
+    }
+    record = {"homereel": {"schema": 1, "request": given, "resolved": {"seed": 7}}}
+    media.write_clip(np.zeros((5, 32, 32, 3), np.uint8), "made.mp4", fps=8, record=record)
+    lines = cli("info", "made.mp4").out.splitlines()
+    inputs = (
+        "--image 'first one.png' --last b.png --video e.mp4 --strength 0.6 --mask f.png --keyframe 2s=c.png "
+        "--keyframe 7=d.png --reference g.png --reference h.png --lora i.safetensors:0.8"
+    )
+    commands = [line.split(maxsplit=3)[3] for line in lines if line.startswith("as a command")]
+    assert commands == [f"homereel generate 'a ball' --seed 7 {inputs} --no-audio"]
+    made_from = [line.split(maxsplit=2)[2] for line in lines if line.startswith("made from")]
+    assert made_from == [inputs.replace("'", "")]
+
+
+def test_info_tells_of_sound(cli: Cli) -> None:
+    frames = np.zeros((16, 32, 32, 3), np.uint8)
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (24_000, 2)).astype(np.float32)
+    media.write_clip(frames, "still.mp4", fps=8)
+    media.write_clip(frames, "loud.mp4", fps=8, sound=Sound(samples, 24_000))
+    assert cli("info", "still.mp4", "--json").json["sound"] is None
+    assert not [line for line in cli("info", "still.mp4").out.splitlines() if line.startswith("sound")]
+    told = cli("info", "loud.mp4", "--json").json["sound"]
+    assert told == {"codec": "aac", "rate": 24_000, "num_channels": 2, "seconds": 2.0}
+    line = next(line for line in cli("info", "loud.mp4").out.splitlines() if line.startswith("sound"))
+    assert line.split(maxsplit=1)[1] == "aac, stereo, 24 kHz, 2.0 s"
 
 
 def test_replay_is_exact(cli: Cli, clip: Path) -> None:

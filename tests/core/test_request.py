@@ -26,9 +26,10 @@ def refusal(**data: Any) -> InvalidRequest:
 def test_what_is_not_said_is_left_to_the_model() -> None:
     request = Request.parse({"prompt": "a red ball"})
     assert request.negative_prompt == ""
-    assert {name: value for name, value in request if value is not None} == {
+    assert {name: value for name, value in request if value not in (None, ())} == {
         "prompt": "a red ball",
         "negative_prompt": "",
+        "sound": True,
     }
 
 

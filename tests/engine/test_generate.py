@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,12 @@ def test_the_last_preview_looks_like_the_clip(tiny: MakeRequest, session: Sessio
     states: list[Any] = []
     generate(tiny(), session=session, on_progress=look, on_state=states.append)
     family = session.family(tiny().model)
-    final = family.preview(session.component("vae", dtype="float32"), states[-1].solver.sample)
+    final = family.preview(
+        0,
+        states[-1].solver.sample,
+        plan=make_plan(tiny(), session=session),
+        use=lambda name: nullcontext(session.component(name, dtype="float32")),
+    )
     assert np.array_equal(previews[-1], final)
     assert not np.array_equal(previews[0], final)
 
@@ -123,15 +129,18 @@ def test_the_plan_is_told_before_anything_is_loaded(tiny: MakeRequest) -> None:
         assert make_plan(tiny(width=100, height=32), session=cold) == plans[0]
 
 
-def count_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    passes: list[int] = []
-    original = WanFamily.velocity
+def count_passes(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time of each pass through the network, filled while clips are made."""
+    from diffusers import WanTransformer3DModel
 
-    def counted(self: WanFamily, *args: Any, **options: Any) -> Any:
-        passes.append(len(passes))
+    passes: list[float] = []
+    original = WanTransformer3DModel.forward
+
+    def counted(self: Any, *args: Any, **options: Any) -> Any:
+        passes.append(float(options["timestep"].max()))
         return original(self, *args, **options)
 
-    monkeypatch.setattr(WanFamily, "velocity", counted)
+    monkeypatch.setattr(WanTransformer3DModel, "forward", counted)
     return passes
 
 
@@ -174,10 +183,10 @@ def test_numbers_that_are_not_finite_fail_at_once(
     tiny: MakeRequest, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = count_passes(monkeypatch)
-    counted = WanFamily.velocity
+    sound = WanFamily.velocity
 
     def broken(self: WanFamily, *args: Any, **options: Any) -> Any:
-        velocity = counted(self, *args, **options)
+        velocity = sound(self, *args, **options)
         return velocity * torch.inf if len(passes) > 2 else velocity
 
     monkeypatch.setattr(WanFamily, "velocity", broken)
@@ -192,7 +201,7 @@ def test_a_clip_that_shows_nothing_fails(
 ) -> None:
     blank = np.full((5, 32, 32, 3), level, np.uint8)
     blank[2, 3, 4] += 3
-    monkeypatch.setattr(WanFamily, "decode", lambda self, vae, latents: blank)
+    monkeypatch.setattr(WanFamily, "decode", lambda self, latents, **_: (blank, None))
     with pytest.raises(GenerationFailed, match=name):
         generate(tiny(), session=session)
 

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from homereel.core.request import Request
@@ -31,9 +30,9 @@ def our_latents(session: Session, monkeypatch: pytest.MonkeyPatch) -> OurLatents
     decoded: list[Tensor] = []
     original = WanFamily.decode
 
-    def decode(self: WanFamily, vae: Any, latents: Tensor) -> NDArray[np.uint8]:
+    def decode(self: WanFamily, latents: Tensor, **others: Any) -> Any:
         decoded.append(latents)
-        return original(self, vae, latents)
+        return original(self, latents, **others)
 
     def make(request: Request) -> Tensor:
         generate(request, session=session)

@@ -56,7 +56,7 @@ def test_with_a_first_frame(
     Image.fromarray(np.random.default_rng(9).integers(0, 256, (32, 32, 3), np.uint8)).save(picture_path)
     verdict = replay(path, session=session)
     assert verdict.verdict == "changed"
-    assert "the first frame is another picture" in verdict.reasons
+    assert "the first picture is another one" in verdict.reasons
 
 
 def test_an_edited_file_is_not_exact(result: Result, session: Session, tmp_path: Path) -> None:

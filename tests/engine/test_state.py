@@ -12,6 +12,7 @@ from homereel.core.errors import InvalidRequest, MediaError, Stopped, Unwritable
 from homereel.engine.generate import generate
 from homereel.engine.session import Session
 from homereel.engine.state import DenoiseState
+from homereel.models.wan import WanFamily
 from tests.engine.conftest import MakeRequest
 
 
@@ -109,11 +110,19 @@ def test_a_state_that_cannot_be_written_leaves_nothing(tiny: MakeRequest, sessio
     assert [file.name for file in tmp_path.iterdir()] == ["taken"]
 
 
-def test_noise_is_drawn_on_the_cpu_from_the_seed(tiny: MakeRequest, session: Session) -> None:
-    from homereel.engine.generate import make_plan
-    from homereel.engine.state import first_state
+def test_noise_is_drawn_on_the_cpu_from_the_seed(
+    tiny: MakeRequest, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[torch.Tensor] = []
+    original = WanFamily.begin
 
-    state = first_state(make_plan(tiny(), session=session), shape=(1, 4, 2, 4, 4), fingerprint="")
+    def begin(self: WanFamily, stage: int, noise: Any, **others: Any) -> torch.Tensor:
+        drawn.extend(noise)
+        return original(self, stage, noise, **others)
+
+    monkeypatch.setattr(WanFamily, "begin", begin)
+    generate(tiny(), session=session)
     expected = torch.randn((1, 4, 2, 4, 4), generator=torch.Generator("cpu").manual_seed(7))
-    assert torch.equal(state.solver.sample, expected)
-    assert state.solver.sample.device.type == "cpu"
+    assert len(drawn) == 1
+    assert torch.equal(drawn[0], expected)
+    assert drawn[0].device.type == "cpu"

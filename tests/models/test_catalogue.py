@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from homereel.core.errors import InvalidRequest
 from homereel.models.card import ModelCard
 from homereel.models.catalogue import CATALOGUE
-from homereel.models.registry import _FAMILIES, find_card
+from homereel.models.families import FAMILIES
+from homereel.models.install import check_pullable
+from homereel.models.registry import find_card
 
 MULTIPLES = {"wan": 16, "hunyuanvideo-1.5": 16, "ltx-2": 32, "skyreels-v2": 16}
 FRAME_RULES = {"wan": 4, "hunyuanvideo-1.5": 4, "ltx-2": 8, "skyreels-v2": 4}
@@ -40,10 +43,9 @@ def test_every_entry_is_complete(card: ModelCard) -> None:
 @pytest.mark.parametrize("card", [card for card in CATALOGUE if card.supported], ids=lambda card: card.id)
 def test_what_can_be_run_has_all_that_a_run_needs(card: ModelCard) -> None:
     card.defaults.settled()
-    assert card.family in _FAMILIES
+    assert card.family in FAMILIES
     assert card.max_sequence_length
     assert not card.pickled
-    assert card.download_bytes is not None
 
 
 def test_names_and_ranks_are_unique() -> None:
@@ -76,3 +78,10 @@ def test_a_bare_name_means_the_default_variant(bare: str, default: str) -> None:
 
 def test_every_family_has_a_bare_name() -> None:
     assert {find_card(card.family).family for card in CATALOGUE} == {card.family for card in CATALOGUE}
+
+
+def test_what_cannot_be_run_is_not_fetched_unless_asked_for() -> None:
+    card = find_card("wan2.1-t2v-1.3b").model_copy(update={"supported": False})
+    with pytest.raises(InvalidRequest, match="fetch it all the same with --anyway"):
+        check_pullable(card, anyway=False)
+    check_pullable(card, anyway=True)

@@ -17,12 +17,12 @@ from homereel.core.errors import InvalidRequest, UnknownModel, WeightsError
 from homereel.core.model import Defaults
 from homereel.core.request import Request
 from homereel.models import registry
+from homereel.models.catalogue import CATALOGUE
+from homereel.models.model_list import list_models, model_info
 from homereel.models.registry import (
     default_model,
-    list_models,
     model_facts,
     model_family,
-    model_info,
     model_licence,
     models_for_input,
 )
@@ -85,7 +85,9 @@ def test_the_default_is_the_best_one_installed(monkeypatch: pytest.MonkeyPatch, 
     assert default_model() == "pocket", "without a GPU the large ones take hours"
     monkeypatch.setattr(registry, "has_cuda_gpu", lambda: True)
     assert default_model() == "wan2.1-t2v-1.3b"
-    here.add("hunyuanvideo-1.5-720p-t2v")
+    here.add("wan2.1-i2v-14b-720p")
+    assert default_model() == "wan2.1-t2v-1.3b", "this one cannot start from words alone"
+    here.add("turbowan2.1-t2v-1.3b-480p")
     assert default_model() == "wan2.1-t2v-1.3b", "this one cannot be run yet"
     info = model_info("pocket")
     assert info.installed
@@ -96,10 +98,10 @@ def test_the_default_is_the_best_one_installed(monkeypatch: pytest.MonkeyPatch, 
     assert model_facts("pocket").model == "pocket"
 
 
-def test_a_model_that_cannot_be_run_yet_says_so_and_names_those_that_can() -> None:
-    for name in ("hunyuanvideo-1.5", "ltx-2.5", "wan2.1-vace-14b"):
-        with pytest.raises(InvalidRequest, match=r"cannot be run by this version .*wan2\.1-t2v-1\.3b"):
-            model_facts(name)
+def test_a_model_that_cannot_be_run_yet_says_so_and_where_to_look() -> None:
+    (name, *_) = [card.id for card in CATALOGUE if not card.supported]
+    with pytest.raises(InvalidRequest, match=f"{name} cannot be run by this version .*`homereel models`"):
+        model_facts(name)
 
 
 def test_an_alias_is_the_model(monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path) -> None:
@@ -119,13 +121,13 @@ def test_the_licence_is_known_by_id_and_folder(tiny_model_dir: Path) -> None:
 def test_a_folder_is_a_model(tiny_model_dir: Path, tiny_image_model_dir: Path) -> None:
     facts = model_facts(str(tiny_model_dir))
     assert facts.name == "wan"
-    assert facts.inputs == {"text"}
+    assert facts.inputs == {"text", "video", "strength"}
     assert facts.defaults == Defaults(32, 32, 5, 8, 3, 3.0, 2.0, "unipc")
     assert facts.grid.width_multiple == 16
     assert facts.grid.frame_multiple == 4
     assert facts.grid.max_width == 256
     assert facts.grid.max_frames == 61
-    assert model_facts(str(tiny_image_model_dir)).inputs == {"text", "image"}
+    assert model_facts(str(tiny_image_model_dir)).inputs == {"text", "image", "video", "strength"}
 
 
 def test_a_folder_without_a_card_takes_what_its_scheduler_says(copied: Path) -> None:
@@ -175,8 +177,8 @@ def no_index(folder: Path) -> None:
     [
         (damage_index, "EvilPipeline; supported are"),
         (damage_config, "no complete Wan configuration"),
-        (second_expert, "not supported yet"),
-        (extra_channels, "not supported yet"),
+        (second_expert, "no complete Wan configuration: 'boundary_ratio'"),
+        (extra_channels, r"a Wan with 36 channels in; known are 4 \(text\) and 12 \(pictures\)"),
         (no_index, "cannot be read"),
     ],
 )
@@ -191,7 +193,7 @@ def test_unknown_words_name_who_would_understand(tiny_model_dir: Path) -> None:
     assert facts.remarks(Request(prompt="A RED ball bounces, on the floor")) == ()
     (remark,) = facts.remarks(Request(prompt="an Astronaut: a ball, an Astronaut; 7!"))
     assert '"an", "Astronaut", "7"' in remark
-    assert "wan2.1-t2v-1.3b, wan2.1-t2v-14b, wan2.2-ti2v-5b" in remark
+    assert "would understand: wan2.1-t2v-1.3b, wan2.1-t2v-14b" in remark
     (remark,) = facts.remarks(Request(prompt="a ball", negative_prompt="horse"))
     assert "negative prompt" in remark
 
@@ -202,12 +204,17 @@ def test_a_prompt_beyond_the_models_reach_is_told(tiny_model_dir: Path) -> None:
 
 
 def test_who_takes_a_picture() -> None:
-    assert models_for_input("image") == ("pocket", "wan2.2-ti2v-5b")
+    assert {"pocket", "wan2.2-ti2v-5b", "wan2.1-i2v-14b-480p"} <= set(models_for_input("image"))
+    assert "wan2.1-t2v-1.3b" not in models_for_input("image")
+    assert set(models_for_input("mask")) == {"wan2.1-vace-1.3b", "wan2.1-vace-14b"}
+    assert models_for_input("video")[0] == "pocket", "what is here comes first"
+    assert models_for_input("smell") == ()
 
 
 def test_facts_need_no_torch(tiny_model_dir: Path) -> None:
     script = (
-        "import sys; from homereel.models.registry import list_models, model_facts; list_models();"
+        "import sys; from homereel.models.model_list import list_models; list_models();"
+        "from homereel.models.registry import model_facts;"
         "from homereel.core.request import Request;"
         f"facts = model_facts({str(tiny_model_dir)!r}); facts.remarks(Request(prompt='x'));"
         "facts.weight_bytes('vae', dtype='float32');"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from homereel.core.errors import GenerationFailed, WeightsError
+from homereel.core.inputs import Inputs, PlacedPicture
+from homereel.core.machine import Machine
+from homereel.core.plan import Plan
+from homereel.core.protocols import Use
+from homereel.core.request import Request
 from homereel.models import wan
 from homereel.models.picture import fit_picture, to_frames
 from homereel.models.registry import model_family
 from homereel.models.text import Tokenizer, clean_prompt
 from homereel.models.wan import WanFamily
+from homereel.planning.plan import plan_clip
 from tests.tiny_models import MAX_TOKENS
 
 
@@ -27,6 +34,16 @@ def family_of(folder: Path) -> WanFamily:
     family = model_family(str(folder))
     assert isinstance(family, WanFamily)
     return family
+
+
+def plan_of(family: WanFamily, **wishes: int) -> Plan:
+    request = Request(prompt="a red ball", model=family.model, seed=1)
+    machine = Machine(device="cpu", name="", num_threads=1, ram_bytes=10**9, vram_bytes=None, bf16_fast=False)
+    return plan_clip(request.replace(**wishes), model=family, machine=machine, fresh_seed=0)
+
+
+def lend(part: Any) -> Use:
+    return lambda _name: nullcontext(part)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +133,9 @@ def test_decoding_is_diffusers_own_and_the_same_group_by_group(
     family = family_of(tiny_model_dir)
     vae: Any = family.load("vae", device="cpu", dtype="float32")
     latents = torch.randn(1, 4, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    whole = family.decode(vae, latents)
+    plan = plan_of(family, width=32, height=32, num_frames=5)
+    whole, sound = family.decode(latents, plan=plan, use=lend(vae))
+    assert sound is None
     assert whole.shape == (5, 32, 32, 3)
     mean, spread = (
         torch.tensor(part).view(1, 4, 1, 1, 1) for part in (vae.config.latents_mean, vae.config.latents_std)
@@ -127,34 +146,45 @@ def test_decoding_is_diffusers_own_and_the_same_group_by_group(
     assert int(np.abs(to_frames(theirs).astype(int) - whole).max()) <= 1
     monkeypatch.setattr(wan, "WHOLE_DECODE_BYTES", 0)
     monkeypatch.setattr(wan, "decode_latents", None)
-    assert np.array_equal(family.decode(vae, latents), to_frames(theirs))
+    assert np.array_equal(family.decode(latents, plan=plan, use=lend(vae))[0], to_frames(theirs))
 
 
 def test_frames_that_are_not_finite_fail(tiny_model_dir: Path) -> None:
     family = family_of(tiny_model_dir)
     vae = family.load("vae", device="cpu", dtype="float32")
     with pytest.raises(GenerationFailed, match="not finite"):
-        family.decode(vae, torch.full((1, 4, 2, 4, 4), torch.nan))
+        family.decode(
+            torch.full((1, 4, 2, 4, 4), torch.nan),
+            plan=plan_of(family, width=32, height=32, num_frames=5),
+            use=lend(vae),
+        )
 
 
 def test_a_preview_is_small_and_never_fails(tiny_model_dir: Path) -> None:
     family = family_of(tiny_model_dir)
     vae = family.load("vae", device="cpu", dtype="float32")
-    preview = family.preview(vae, torch.randn(1, 4, 3, 8, 4))
+    plan = plan_of(family, width=32, height=64, num_frames=9)
+    preview = family.preview(0, torch.randn(1, 4, 3, 8, 4), plan=plan, use=lend(vae))
     assert preview.shape == (8, 32, 16, 3)
     assert preview.dtype == np.uint8
-    assert family.preview(vae, torch.full((1, 4, 3, 8, 4), torch.nan)).shape == (8, 32, 16, 3)
+    broken = torch.full((1, 4, 3, 8, 4), torch.nan)
+    assert family.preview(0, broken, plan=plan, use=lend(vae)).shape == (8, 32, 16, 3)
 
 
 def test_a_first_frame_is_kept_and_its_time_is_zero(tiny_image_model_dir: Path) -> None:
     family = family_of(tiny_image_model_dir)
-    vae = family.load("vae", device="cpu", dtype="float32")
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    first = family.encode_image(vae, image, width=32, height=32)
+    plan = plan_of(family, width=32, height=32, num_frames=5)
+    conditions = family.encode(
+        Inputs("a ball", pictures=(PlacedPicture(0, image),)),
+        plan=plan,
+        use=lambda name: nullcontext(family.load(name, device="cpu", dtype="float32")),
+    )
+    first = conditions.first_frame
+    assert first is not None
     assert first.shape == (1, 4, 1, 4, 4)
-    conditions = family.conditions(torch.zeros(1, MAX_TOKENS, 16), first_frame=first)
     latents = torch.randn(1, 4, 2, 4, 4)
-    settled = family.settle(latents, conditions=conditions)
+    settled = family.finish(0, latents, plan=plan, conditions=conditions, done=None)
     assert torch.equal(settled[:, :, :1], first)
     assert torch.equal(settled[:, :, 1:], latents[:, :, 1:])
     times = family._times(latents, timestep=torch.tensor(500), conditions=conditions)

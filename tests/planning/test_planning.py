@@ -11,8 +11,8 @@ import pytest
 
 from homereel.core.errors import InvalidRequest, UnsupportedInput
 from homereel.core.machine import Machine
-from homereel.core.model import Defaults, Grid, Shapes
-from homereel.core.plan import Plan
+from homereel.core.model import Defaults, Grid, Shapes, Stage
+from homereel.core.plan import Footage, Plan
 from homereel.core.request import Request
 from homereel.planning import machine as machine_module
 from homereel.planning.machine import probe_machine, usable_cpus, usable_ram_bytes
@@ -32,15 +32,21 @@ class Facts:
 
     gigabytes: float = 1
     inputs: frozenset[str] = frozenset({"text"})
+    required: frozenset[str] = frozenset()
+    makes_sound: bool = False
     defaults: Defaults = STANDARD
     grid: Grid = GRID
     model = "facts"
     name = "wan"
     components = ("text_encoder", "transformer", "vae")
+    decoders = frozenset({"vae"})
 
     def shapes(self, *, width: int, height: int, num_frames: int, dtype: str) -> Shapes:
         tokens = (num_frames // 4 + 1) * (height // 16) * (width // 16)
         return Shapes((1, 16, num_frames // 4 + 1, height // 8, width // 8), tokens, tokens * 1000, tokens * 5000)
+
+    def stages(self, plan: Plan) -> tuple[Stage, ...]:
+        return (Stage(noise=((1, 16, 1, 1, 1),), num_steps=plan.steps),)
 
     def weight_bytes(self, component: str, *, dtype: str) -> int:
         return round(self.gigabytes * GIB) // (1 if dtype == "float32" else 2)
@@ -59,7 +65,8 @@ def plan_of(
     facts: Facts | None = None,
     *,
     machine: Machine = LAPTOP,
-    image_size: tuple[int, int] | None = None,
+    picture_size: tuple[int, int] | None = None,
+    footage: Footage | None = None,
     **wishes: Any,
 ) -> Plan:
     request = Request.parse({"prompt": "a ball", **wishes})
@@ -68,8 +75,9 @@ def plan_of(
         model=facts or Facts(),
         machine=machine,
         fresh_seed=99,
-        image_size=image_size,
-        image_models=("someone",),
+        picture_size=picture_size,
+        footage=footage,
+        models_for=lambda kind: (f"someone-with-{kind}",),
     )
 
 
@@ -122,18 +130,79 @@ def test_one_side_follows_from_the_other() -> None:
 
 def test_a_picture_gives_the_proportions_and_the_model_the_area() -> None:
     taking = Facts(inputs=frozenset({"text", "image"}))
-    plan = plan_of(taking, image_size=(1920, 1080), image="x.png")
+    plan = plan_of(taking, picture_size=(1920, 1080), image="x.png")
     assert (plan.width, plan.height) == (128, 80)
     assert plan.adjustments == ()
     assert "overhangs" in plan.warnings[0]
-    plan = plan_of(taking, image_size=(400, 200), image="x.png", height=96)
+    plan = plan_of(taking, picture_size=(400, 200), image="x.png", height=96)
     assert (plan.width, plan.height) == (192, 96)
 
 
 def test_a_picture_for_a_model_that_takes_none_is_refused() -> None:
-    with pytest.raises(UnsupportedInput, match="facts takes no picture; models that do: someone") as caught:
+    with pytest.raises(UnsupportedInput, match="facts takes no picture; models that do: someone-with-image") as caught:
         plan_of(image="x.png")
     assert caught.value.field == "image"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "kind"),
+    [
+        ({"last": "x.png"}, "last"),
+        ({"keyframes": [{"image": "x.png", "seconds": 1}]}, "keyframes"),
+        ({"video": "x.mp4"}, "video"),
+        ({"references": ["x.png"]}, "references"),
+        ({"video": "x.mp4", "mask": "x.png"}, "video"),
+    ],
+)
+def test_what_a_model_does_not_take_names_those_which_do(wishes: dict[str, Any], kind: str) -> None:
+    with pytest.raises(UnsupportedInput, match=f"someone-with-{kind}") as caught:
+        plan_of(**wishes)
+    assert caught.value.field == kind
+
+
+def test_a_model_that_starts_from_pictures_asks_for_them() -> None:
+    model = Facts(inputs=frozenset({"text", "image", "last"}), required=frozenset({"image", "last"}))
+    with pytest.raises(UnsupportedInput, match="starts from a last picture; give one with --last") as caught:
+        plan_of(model, image="x.png")
+    assert caught.value.field == "last"
+    assert plan_of(model, image="x.png", last="y.png").keyframes == (0, 32)
+
+
+def test_pictures_are_placed_by_time_or_by_frame() -> None:
+    model = Facts(inputs=frozenset({"text", "image", "last", "keyframes"}))
+    keys = [{"image": "a.png", "seconds": 1.0}, {"image": "b.png", "frame": 4}]
+    assert plan_of(model, image="x.png", last="y.png", keyframes=keys).keyframes == (0, 4, 16, 32)
+    with pytest.raises(InvalidRequest, match=r"a\.png is for frame 33 .*the last one is 32"):
+        plan_of(model, keyframes=[{"image": "a.png", "frame": 33}])
+    with pytest.raises(InvalidRequest, match="two pictures are for frame 0"):
+        plan_of(model, image="x.png", keyframes=[{"image": "a.png", "seconds": 0}])
+
+
+REMAKING = Facts(inputs=frozenset({"text", "video", "strength"}))
+
+
+def test_footage_gives_the_length_as_far_as_the_standard_clip_goes() -> None:
+    short = plan_of(REMAKING, footage=Footage(64, 64, 23 / 16.0), video="x.mp4")
+    assert (short.num_frames, short.strength) == (21, STANDARD.strength)
+    assert "of the footage's 1.44 s the first 1.31 s are used" in short.adjustments
+    assert plan_of(REMAKING, footage=Footage(64, 64, 900 / 60.0), video="x.mp4").num_frames == 33
+    slower = plan_of(REMAKING, footage=Footage(64, 64, 34 / 32.0), video="x.mp4", strength=0.25)
+    assert (slower.num_frames, slower.strength) == (17, 0.25)
+    with pytest.raises(InvalidRequest, match="the footage gives 9 frames at 16 fps, and 33 are asked for"):
+        plan_of(REMAKING, footage=Footage(64, 64, 9 / 16.0), video="x.mp4", num_frames=33)
+
+
+def test_a_model_that_fills_gaps_goes_beyond_its_footage() -> None:
+    filling = Facts(inputs=frozenset({"text", "video", "mask"}))
+    plan = plan_of(filling, footage=Footage(64, 64, 9 / 16.0), video="x.mp4", num_frames=33, strength=0.5)
+    assert (plan.num_frames, plan.strength) == (33, None)
+    assert "no use for strength" in plan.warnings[-1]
+
+
+def test_sound_is_made_where_the_model_can_and_it_is_wanted() -> None:
+    assert not plan_of().sound
+    assert plan_of(Facts(makes_sound=True)).sound
+    assert not plan_of(Facts(makes_sound=True), sound=False).sound
 
 
 @pytest.mark.parametrize(

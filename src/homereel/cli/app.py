@@ -17,6 +17,7 @@ from homereel.cli.exam import exam
 from homereel.cli.failures import STOPPED, tell_failure, tell_stopped
 from homereel.cli.generate import EXAMPLES, generate
 from homereel.cli.info import info
+from homereel.cli.lora import lora
 from homereel.cli.models import models
 from homereel.cli.output import tolerate_any_text
 from homereel.cli.replay import replay
@@ -60,6 +61,7 @@ app.command(rich_help_panel=_MAKE, epilog=EXAMPLES)(generate)
 app.command(rich_help_panel=_MAKE)(info)
 app.command(rich_help_panel=_MAKE)(replay)
 app.add_typer(models, rich_help_panel=_MODELS)
+app.add_typer(lora, rich_help_panel=_MODELS)
 app.command(rich_help_panel=_MODELS)(exam)
 app.add_typer(train, rich_help_panel=_MODELS)
 

@@ -61,6 +61,7 @@ def _make(
                 )
                 with should_stop.writing():
                     files = _save(result, job, wish=wish)
+                show.silence(result, files.clip)
             except Stopped:
                 raise Stopped(_stopped(made)) from None
             now = time.perf_counter()
@@ -104,6 +105,7 @@ def _facts(result: Result, files: _Files, *, seconds: float) -> dict[str, Any]:
         "adjustments": list(result.plan.adjustments),
         "warnings": list(result.plan.warnings),
         "frames_sha256": result.frames_sha256,
+        "sound_sha256": result.sound_sha256,
     }
 
 
@@ -127,6 +129,13 @@ class _Show:
             if not self._as_json and note not in self._told:
                 self._told.add(note)
                 self.display.tell(note)
+
+    def silence(self, result: Result, clip: Path) -> None:
+        """That the sound was left out, if the file's format has none."""
+        from homereel.media import carries_sound
+
+        if result.sound is not None and not carries_sound(clip) and not self._as_json:
+            self.display.tell(f"warning: {clip.name} is without the sound; only .mp4 carries it")
 
     def clip(self, plan: Plan, facts: dict[str, Any]) -> None:
         """The line for one finished file."""

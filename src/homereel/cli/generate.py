@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from homereel.cli.clips import make_clips
+from homereel.cli.given import read_keyframes, read_loras
 from homereel.cli.wish import Wish
 
 EXAMPLES = """[bold]Examples[/bold]
@@ -17,9 +18,12 @@ homereel generate "a blue box spins" --size wide --seconds 3 --seed 7 -o box.gif
 
 homereel generate "a yellow star rolls" --num 4 -o "star-{seed}.mp4" --json
 
-homereel generate - --image first.png < prompt.txt"""
+homereel generate - --image first.png < prompt.txt
 
-_CLIP, _LOOK, _FILE, _SHOWN = "What to make", "How to make it", "Where to put it", "What to show"
+homereel generate "in the style of a woodcut" --video walk.mp4 --strength 0.6"""
+
+_CLIP, _FROM, _LOOK = "What to make", "What to make it from", "How to make it"
+_FILE, _SHOWN = "Where to put it", "What to show"
 
 
 def generate(
@@ -39,7 +43,57 @@ def generate(
     ] = None,
     image: Annotated[
         str | None,
-        typer.Option("--image", metavar="FILE", rich_help_panel=_CLIP, help="A picture to begin with."),
+        typer.Option("--image", metavar="FILE", rich_help_panel=_FROM, help="A picture to begin with."),
+    ] = None,
+    last: Annotated[
+        str | None,
+        typer.Option("--last", metavar="FILE", rich_help_panel=_FROM, help="A picture to end with."),
+    ] = None,
+    keyframe: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keyframe",
+            metavar="TIME=FILE",
+            rich_help_panel=_FROM,
+            help="A picture in between, such as 2.0s=mid.png, or 48=mid.png for a frame. May be given often.",
+        ),
+    ] = None,
+    video: Annotated[
+        str | None,
+        typer.Option("--video", metavar="FILE", rich_help_panel=_FROM, help="Footage to make anew, or to be led by."),
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            "--strength",
+            metavar="S",
+            rich_help_panel=_FROM,
+            help="How much of the footage is made anew: 0 to 1. By default 0.7.",
+        ),
+    ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            "--mask", metavar="FILE", rich_help_panel=_FROM, help="Where it is: white is made anew, black is kept."
+        ),
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reference",
+            metavar="FILE",
+            rich_help_panel=_FROM,
+            help="A picture of somebody or something that shall appear. May be given often.",
+        ),
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lora",
+            metavar="FILE[:S]",
+            rich_help_panel=_LOOK,
+            help="A LoRA, and how strongly it acts (by default 1). May be given often.",
+        ),
     ] = None,
     size: Annotated[
         str | None,
@@ -103,6 +157,10 @@ def generate(
     sampler: Annotated[
         str | None, typer.Option("--sampler", metavar="NAME", rich_help_panel=_LOOK, help="unipc or euler.")
     ] = None,
+    no_audio: Annotated[
+        bool,
+        typer.Option("--no-audio", metavar="", rich_help_panel=_LOOK, help="Without sound, if the model makes any."),
+    ] = False,
     output: Annotated[
         str | None,
         typer.Option(
@@ -168,6 +226,14 @@ def generate(
             "negative_prompt": negative,
             "shift": shift,
             "sampler": sampler,
+            "last": last,
+            "keyframes": read_keyframes(keyframe or []),
+            "video": video,
+            "strength": strength,
+            "mask": mask,
+            "references": reference or [],
+            "sound": not no_audio,
+            "loras": read_loras(lora or []),
         },
     )
     make_clips(wish, as_json=as_json, quiet=quiet)

@@ -12,7 +12,7 @@ import typer
 from homereel.cli.output import bytes_text, seconds_text, show_json, show_rows
 
 if TYPE_CHECKING:
-    from homereel.media import Probe
+    from homereel.media import Probe, SoundTrack
 
 _SETTINGS = ("fps", "steps", "guidance", "shift", "sampler", "seed")
 
@@ -45,13 +45,24 @@ def _content(found: Probe) -> Iterator[tuple[str, str]]:
     yield "size", f"{found.width}x{found.height}"
     if found.fps:
         yield "length", f"{seconds_text(found.seconds or 0)}: {found.num_frames} frames at {found.fps:g} fps"
+    if found.sound:
+        yield "sound", _sound(found.sound)
+
+
+def _sound(track: SoundTrack) -> str:
+    """What the file tells of it, which is not always all."""
+    channels = {None: "", 1: "mono", 2: "stereo"}.get(track.num_channels, f"{track.num_channels} channels")
+    rate = f"{track.rate / 1000:g} kHz" if track.rate else ""
+    length = "" if track.seconds is None else seconds_text(track.seconds)
+    return ", ".join(part for part in (track.codec, channels, rate, length) if part)
 
 
 def _recipe(inner: Mapping[str, Any], *, file: str) -> Iterator[tuple[str, str]]:
     """The record was checked for its types when it was read; what is missing is left out."""
     asked, settled = inner.get("request") or {}, inner.get("resolved") or {}
-    for name, key in (("prompt", "prompt"), ("negative", "negative_prompt"), ("image", "image")):
-        yield name, str(asked.get(key) or "")
+    yield "prompt", str(asked.get("prompt") or "")
+    yield "negative", str(asked.get("negative_prompt") or "")
+    yield "made from", " ".join(_inputs(asked))
     yield "model", str((inner.get("model") or {}).get("id") or "")
     yield "settings", ", ".join(f"{name} {_plain(settled[name])}" for name in _SETTINGS if name in settled)
     yield "passes", ", ".join(map(str, settled.get("passes") or ()))
@@ -73,10 +84,26 @@ def _command(asked: Mapping[str, Any], settled: Mapping[str, Any]) -> str:
     for name, option in options.items():
         if settled.get(name) is not None:
             words += [option, _plain(settled[name])]
-    for name, option in (("negative_prompt", "--negative"), ("image", "--image")):
-        if asked.get(name):
-            words += [option, str(asked[name])]
-    return shlex.join(words)
+    if asked.get("negative_prompt"):
+        words += ["--negative", str(asked["negative_prompt"])]
+    words += _inputs(asked)
+    return shlex.join(words if asked.get("sound", True) else [*words, "--no-audio"])
+
+
+def _inputs(asked: Mapping[str, Any]) -> list[str]:
+    """What a clip was made from besides words, as options of `generate`."""
+    words: list[str] = []
+    for name in ("image", "last", "video", "strength", "mask"):
+        if asked.get(name) is not None:
+            words += [f"--{name}", _plain(asked[name])]
+    for key in asked.get("keyframes") or ():
+        time = f"{_plain(key['seconds'])}s" if key.get("seconds") is not None else _plain(key.get("frame", 0))
+        words += ["--keyframe", f"{time}={key['image']}"]
+    for path in asked.get("references") or ():
+        words += ["--reference", path]
+    for lora in asked.get("loras") or ():
+        words += ["--lora", f"{lora['path']}:{_plain(lora.get('strength', 1.0))}"]
+    return words
 
 
 def _plain(value: object) -> str:

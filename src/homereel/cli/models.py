@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from homereel.cli.models_import import models_import
 from homereel.cli.models_info import models_info
 from homereel.cli.models_pull import models_pull, models_rm, models_scan
 from homereel.cli.output import bytes_text, show_json
 
 if TYPE_CHECKING:
-    from homereel.models.registry import ModelInfo
+    from homereel.models.model_list import ModelInfo
 
 _NOT_YET = "not yet"
 _PIPE_WIDTH = 120  # a file or a pipe has no width of its own
@@ -24,6 +25,7 @@ models.command("info")(models_info)
 models.command("pull")(models_pull)
 models.command("rm")(models_rm)
 models.command("scan")(models_scan)
+models.command("import")(models_import)
 
 
 @models.callback()
@@ -37,7 +39,8 @@ def list_all(
     """Which models there are, what each takes, and which are installed."""
     if context.invoked_subcommand is not None:
         return
-    from homereel.models.registry import default_model, list_models
+    from homereel.models.model_list import list_models
+    from homereel.models.registry import default_model
 
     known, default = list_models(), default_model()
     if as_json:

@@ -13,7 +13,7 @@ from homereel.cli.output import bytes_text, show_json, show_rows
 if TYPE_CHECKING:
     from homereel.core.protocols import ModelFacts
     from homereel.models.card import ClipCard
-    from homereel.models.registry import ModelInfo
+    from homereel.models.model_list import ModelInfo
 
 
 def models_info(
@@ -24,7 +24,8 @@ def models_info(
     ] = False,
 ) -> None:
     """Tell of one model: what it understands, its sizes and defaults, its files and licence."""
-    from homereel.models.registry import list_models, model_facts, model_info
+    from homereel.models.model_list import list_models, model_info
+    from homereel.models.registry import model_facts
 
     known = model_info(model)
     facts = model_facts(known.id) if known.installed and known.supported else None

@@ -68,15 +68,16 @@ def models_pull(
 
 
 def models_rm(model: _Id, *, as_json: _Json = False) -> None:
-    """Take a fetched model away, also for other tools that share the cache."""
+    """Take a fetched or imported model away, also for other tools that share the cache."""
     from homereel.models.install import remove_pulled
-    from homereel.models.registry import find_card
+    from homereel.models.registry import find_card, is_catalogued
 
     freed = remove_pulled(model)
+    name = find_card(model).id if is_catalogued(model) else model
     if as_json:
-        show_json({"id": find_card(model).id, "freed_bytes": freed})
+        show_json({"id": name, "freed_bytes": freed})
         return
-    print(f"{find_card(model).id} is gone; {bytes_text(freed) if freed else 'no bytes'} are free again")
+    print(f"{name} is gone; {bytes_text(freed) if freed else 'no bytes'} are free again")
 
 
 def models_scan(

@@ -15,7 +15,13 @@ from homereel.core.errors import InvalidRequest
 if TYPE_CHECKING:
     from homereel.core.request import Request
 
-_OPTIONS = {"num_frames": "frames", "negative_prompt": "negative"}
+_OPTIONS = {
+    "num_frames": "frames",
+    "negative_prompt": "negative",
+    "keyframes": "keyframe",
+    "references": "reference",
+    "loras": "lora",
+}
 
 
 @dataclass(frozen=True)

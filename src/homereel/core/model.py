@@ -29,6 +29,8 @@ class Defaults:
     guidance: float
     shift: float
     sampler: str
+    guidance_2: float | None = None  # for the second expert, where there is one
+    strength: float = 0.7  # how much of given footage is made anew
 
 
 @dataclass(frozen=True)
@@ -39,3 +41,23 @@ class Shapes:
     num_tokens: int
     denoise_bytes: int
     decode_bytes: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of the denoising loop; most models make a clip in one.
+
+    Further stages refine (LTX-2's second size) or go on in time (windows of a long film). Noise of the shapes in
+    `noise` is drawn on the CPU in float32, one after the other. `sigmas` replace the sampler's own schedule and end
+    in 0; `first_step` steps are left out where a known clip is the start.
+    """
+
+    noise: tuple[tuple[int, ...], ...]
+    num_steps: int
+    first_step: int = 0
+    sigmas: tuple[float, ...] | None = None
+
+    @property
+    def steps_to_do(self) -> int:
+        """Steps that are really computed."""
+        return self.num_steps - self.first_step

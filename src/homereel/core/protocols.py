@@ -8,20 +8,38 @@ tokens, D features.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from homereel.core.inputs import Inputs
 from homereel.core.machine import Machine
-from homereel.core.model import Defaults, Grid, Shapes
+from homereel.core.model import Defaults, Grid, Shapes, Stage
+from homereel.core.plan import Plan
 from homereel.core.request import Request
+from homereel.core.sound import Sound
 
 Tensor: TypeAlias = Any  # a torch.Tensor
 Component: TypeAlias = Any  # a loaded network, such as a torch.nn.Module
-Conditions: TypeAlias = Any  # what steers one pass of the denoiser; only the family that made it looks inside
+Conditions: TypeAlias = Any  # all that steers a clip; only the family that made it looks inside
 Undo: TypeAlias = Callable[[], None]
+Use: TypeAlias = Callable[[str], AbstractContextManager[Component]]
+"""Lends a component by name: loaded before it is needed, and freed after it if the machine is small."""
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Where the loop stands. `timestep` is what the network is told, 1000 down to 0, a scalar tensor."""
+
+    stage: int
+    step: int  # within the stage's schedule, first_step not counted
+    timestep: Tensor
+    next_timestep: float  # 0 after the last step
+    sigma: float
 
 
 class ModelFacts(Protocol):
@@ -39,8 +57,16 @@ class ModelFacts(Protocol):
 
     @property
     def inputs(self) -> frozenset[str]:
-        """What it takes: "text", "image"."""
+        """What it takes: "text", and kinds of `homereel.core.inputs.OPTIONS`."""
         ...
+
+    @property
+    def required(self) -> frozenset[str]:
+        """What of these it cannot do without, words aside."""
+        ...
+
+    @property
+    def makes_sound(self) -> bool: ...
 
     @property
     def defaults(self) -> Defaults: ...
@@ -53,7 +79,16 @@ class ModelFacts(Protocol):
         """The parts that `load` knows, in the order in which a clip needs them."""
         ...
 
+    @property
+    def decoders(self) -> frozenset[str]:
+        """Those of the components that turn latents into frames and sound."""
+        ...
+
     def shapes(self, *, width: int, height: int, num_frames: int, dtype: str) -> Shapes: ...
+
+    def stages(self, plan: Plan) -> tuple[Stage, ...]:
+        """The runs of the denoising loop that this clip takes, in order; `plan.steps` are those of the first."""
+        ...
 
     def weight_bytes(self, component: str, *, dtype: str) -> int:
         """Memory that the component's weights take in this number format."""
@@ -64,7 +99,10 @@ class ModelFacts(Protocol):
         ...
 
     def remarks(self, request: Request) -> tuple[str, ...]:
-        """What the model has to say about this request, such as words that it does not know."""
+        """What the model has to say about this request, such as words that it does not know.
+
+        Raises InvalidRequest for a combination that it cannot make, such as a mask without footage.
+        """
         ...
 
     def vocabulary(self) -> tuple[str, ...]:
@@ -75,40 +113,66 @@ class ModelFacts(Protocol):
 class Family(ModelFacts, Protocol):
     """A model that can compute; `load` brings in the weights of one component.
 
-    Latents may have any shape: the engine draws noise of `shapes().latents` and solvers work element by
-    element, so a family with sound can pack both streams into one tensor.
+    A clip goes encode → for each stage: begin, velocity a step, finish → decode. Latents may have any shape,
+    since solvers work element by element: a family with sound packs both streams into one tensor.
     """
 
     def load(self, component: str, *, device: str, dtype: str) -> Component: ...
 
-    def encode_text(self, text_encoder: Component, text: str) -> Tensor:
-        """(1, L, D), padded as the model was trained."""
+    def encode(self, inputs: Inputs, *, plan: Plan, use: Use) -> Conditions:
+        """Everything that steers the clip: words, what guidance compares them with, pictures, footage."""
         ...
 
-    def encode_image(self, vae: Component, image: NDArray[np.uint8], *, width: int, height: int) -> Tensor:
-        """Latents of a first frame, from (H, W, 3) of any size."""
-        ...
+    def begin(
+        self,
+        stage: int,
+        noise: Sequence[Tensor],
+        *,
+        plan: Plan,
+        conditions: Conditions,
+        done: Tensor | None,
+        sigma: float,
+        use: Use,
+    ) -> Tensor:
+        """The latents that a stage starts from, where `sigma` is the share of noise in them.
 
-    def conditions(self, text: Tensor, *, first_frame: Tensor | None) -> Conditions: ...
+        `noise` has the stage's shapes; `done` is what the stage before left, None at the first.
+        """
+        ...
 
     def denoiser(self, timestep: float) -> str:
         """The component that computes at this time, 1000 down to 0; a model with two experts has two."""
         ...
 
-    def velocity(self, denoiser: Component, latents: Tensor, *, timestep: Tensor, conditions: Conditions) -> Tensor:
-        """The predicted flow from picture to noise, in float32 and in the shape of the latents."""
+    def velocity(
+        self,
+        denoiser: Component,
+        latents: Tensor,
+        *,
+        time: StepTime,
+        plan: Plan,
+        conditions: Conditions,
+        on_pass: Callable[[], None],
+    ) -> Tensor:
+        """The guided flow from picture to noise, in float32 and in the shape of the latents.
+
+        `on_pass` is called after every pass through the network, so that a stop takes effect within a step.
+        """
         ...
 
-    def settle(self, latents: Tensor, *, conditions: Conditions) -> Tensor:
-        """Put what is known, such as a given first frame, in the place of what was computed there."""
+    def finish(self, stage: int, latents: Tensor, *, plan: Plan, conditions: Conditions, done: Tensor | None) -> Tensor:
+        """What the stage leaves: its latents, with what is known (such as a given first frame) in its place."""
         ...
 
-    def decode(self, vae: Component, latents: Tensor) -> NDArray[np.uint8]:
-        """(T, H, W, 3). Raises GenerationFailed on numbers that are not finite."""
+    def decode(self, latents: Tensor, *, plan: Plan, use: Use) -> tuple[NDArray[np.uint8], Sound | None]:
+        """(T, H, W, 3), and the sound if the plan asks for it.
+
+        Raises GenerationFailed on numbers that are not finite.
+        """
         ...
 
-    def preview(self, vae: Component, latents: Tensor) -> NDArray[np.uint8]:
-        """A few small frames (t, h, w, 3) at little cost, true in content and not in detail."""
+    def preview(self, stage: int, latents: Tensor, *, plan: Plan, use: Use) -> NDArray[np.uint8]:
+        """A few small frames (t, h, w, 3) of a stage's latents at little cost, true in content and not in detail."""
         ...
 
     def blocks(self, denoiser: Component) -> Sequence[Component]:

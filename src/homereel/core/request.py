@@ -33,6 +33,36 @@ _SHORTER = {
 _Side = Annotated[int, Field(ge=1, le=16_384)]
 
 
+class KeyPicture(BaseModel):
+    """A picture that the clip shall show at a time, given in seconds or as the number of a frame."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    image: Path
+    seconds: Annotated[float, Field(ge=0, le=3_600)] | None = None
+    frame: Annotated[int, Field(ge=0, le=100_000)] | None = None
+
+    @model_validator(mode="after")
+    def _one_time(self) -> Self:
+        if (self.seconds is None) == (self.frame is None):
+            raise ValueError("a keyframe needs its time: either seconds or frame, not both")
+        return self
+
+    def frame_at(self, fps: float) -> int:
+        """The frame of the clip that it is for."""
+        return self.frame if self.frame is not None else round((self.seconds or 0) * fps)
+
+
+class LoraUse(BaseModel):
+    """A LoRA file and how strongly it acts; `expert` says on which half of a model with two, None lets its name say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    path: Path
+    strength: Annotated[float, Field(ge=-10, le=10)] = 1.0
+    expert: Literal["high", "low"] | None = None
+
+
 class Request(BaseModel):
     """A wish for one clip. What is None is decided by the model's own defaults.
 
@@ -54,7 +84,15 @@ class Request(BaseModel):
     shift: Annotated[float, Field(gt=0, le=100)] | None = None
     sampler: Literal["unipc", "euler"] | None = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
-    image: Path | None = None
+    image: Path | None = None  # the first frame
+    last: Path | None = None  # the last frame
+    keyframes: Annotated[tuple[KeyPicture, ...], Field(max_length=64)] = ()
+    video: Path | None = None  # footage to start from
+    strength: Annotated[float, Field(gt=0, le=1)] | None = None  # how much of the footage is made anew
+    mask: Path | None = None  # which part of it: white is made anew
+    references: Annotated[tuple[Path, ...], Field(max_length=16)] = ()
+    sound: bool = True  # where the model can
+    loras: Annotated[tuple[LoraUse, ...], Field(max_length=16)] = ()
 
     if not TYPE_CHECKING:  # the checker keeps pydantic's typed keywords
 
@@ -94,11 +132,11 @@ class Request(BaseModel):
             raise ValueError('it is empty; describe what to see, such as "a red ball bounces on a green floor"')
         return value
 
-    @field_validator("image", mode="before")
+    @field_validator("image", "last", "video", "mask", mode="before")
     @classmethod
     def _one_file(cls, value: object) -> object:
         if isinstance(value, (str, Path)) and (str(value).strip() in ("", ".") or "\0" in str(value)):
-            raise ValueError("it names no file; give the path of a picture")
+            raise ValueError("it names no file; give the path of one")
         return value
 
     @model_validator(mode="after")
@@ -106,6 +144,19 @@ class Request(BaseModel):
         if self.seconds is not None and self.num_frames is not None:
             raise ValueError("seconds and num_frames both give the length; keep one of them")
         return self
+
+    @model_validator(mode="after")
+    def _footage_for_its_settings(self) -> Self:
+        for name in ("strength", "mask"):
+            if getattr(self, name) is not None and self.video is None and (name == "strength" or self.image is None):
+                raise ValueError(f"{name} says what happens to footage; give the footage as video, too")
+        return self
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The kinds of input that are given besides words, as a model's `inputs` name them."""
+        kinds = ("image", "last", "keyframes", "video", "mask", "references")
+        return tuple(kind for kind in kinds if getattr(self, kind))
 
 
 def _clean_text(text: str) -> str:

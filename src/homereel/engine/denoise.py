@@ -1,4 +1,4 @@
-"""The denoising loop: noise to latents, one guided step after another, for any family and any sampler."""
+"""The denoising loop: noise to latents, stage by stage and step by step, for any family and any sampler."""
 
 from __future__ import annotations
 
@@ -10,100 +10,137 @@ import torch
 from torch import Tensor
 
 from homereel.core.errors import GenerationFailed
+from homereel.core.model import Stage
 from homereel.core.plan import Plan
-from homereel.core.protocols import Component, Conditions, Family
+from homereel.core.protocols import Component, Conditions, Family, StepTime, Use
 from homereel.engine.state import DenoiseState
-from homereel.sampling import SAMPLERS, Schedule, classifier_free_guidance, predicted_picture
-
-
-@dataclass(frozen=True)
-class Guides:
-    """What steers the denoiser: the prompt, and with guidance what it is compared with."""
-
-    prompt: Conditions
-    negative: Conditions | None
+from homereel.sampling import SAMPLERS, Schedule, SolverState, given_schedule, predicted_picture
 
 
 @dataclass(frozen=True)
 class StepDone:
-    """Told after each step: the state to go on from, and the clean latents as seen from there."""
+    """Told after each step: the state to go on from, the steps of all stages, the clean latents as seen from here."""
 
     state: DenoiseState
+    steps_done: int
+    num_steps: int
     picture: Callable[[], Tensor]
 
 
-def denoise(
-    state: DenoiseState,
-    *,
-    plan: Plan,
-    family: Family,
-    guides: Guides,
-    component: Callable[[str], Component],
-    stop_point: Callable[[], None],
-    on_step: Callable[[StepDone], None],
-) -> Tensor:
-    """From `state` to finished latents.
+@dataclass(frozen=True)
+class Loop:
+    """One clip's way through the denoiser.
 
-    `component` gives a loaded part by name; `stop_point`, called after every pass through the denoiser,
-    raises Stopped if a stop was asked for. Raises GenerationFailed as soon as a number is not finite.
+    `component` gives a loaded denoiser by name; `use` lends any other part; `stop_point`, called after every pass
+    through the network, raises Stopped if a stop was asked for.
     """
-    sampler = SAMPLERS[plan.sampler]
-    schedule = sampler.make_schedule(plan.steps, shift=plan.shift)
-    solver = _on_device(state, plan.device)
-    while solver.step < schedule.num_steps:
-        velocity = _guided_velocity(
-            solver.sample,
-            timestep=schedule.timesteps[solver.step],
-            plan=plan,
-            family=family,
-            guides=guides,
-            component=component,
-            stop_point=stop_point,
+
+    plan: Plan
+    family: Family
+    conditions: Conditions
+    fingerprint: str
+    component: Callable[[str], Component]
+    use: Use
+    stop_point: Callable[[], None]
+    on_step: Callable[[StepDone], None]
+
+    def run(self, resume: DenoiseState | None) -> Tensor:
+        """From the seed, or from a saved state, to what the last stage leaves.
+
+        Raises GenerationFailed as soon as a number is not finite.
+        """
+        generator = torch.Generator("cpu").manual_seed(self.plan.seed)
+        if resume is not None:
+            generator.set_state(resume.generator)
+        stages = self.family.stages(self.plan)
+        index, done = (0, None) if resume is None else (resume.stage, resume.done)
+        solver = None if resume is None else resume.solver
+        while index < len(stages):
+            if solver is None:
+                solver = self._begin(stages[index], index, done=done, generator=generator)
+            state = DenoiseState(solver, generator.get_state(), self.fingerprint, stage=index, done=done)
+            latents = self._run_stage(stages[index], self._on_device(state), stages=stages)
+            done = self.family.finish(index, latents, plan=self.plan, conditions=self.conditions, done=done)
+            index, solver = index + 1, None
+        assert done is not None, "a clip has a stage"
+        return done
+
+    def _begin(self, stage: Stage, index: int, *, done: Tensor | None, generator: torch.Generator) -> SolverState:
+        """Noise is drawn on the CPU so that it is the same on every device."""
+        noise = [torch.randn(shape, generator=generator, dtype=torch.float32) for shape in stage.noise]
+        sample = self.family.begin(
+            index,
+            noise,
+            plan=self.plan,
+            conditions=self.conditions,
+            done=done,
+            sigma=float(stage_schedule(stage, self.plan).sigmas[0]),
+            use=self.use,
         )
-        before, solver = solver, sampler.step(solver, velocity, schedule=schedule)
-        if not bool(torch.isfinite(solver.sample).all()):
-            raise GenerationFailed(
-                f"step {solver.step} of {plan.steps} gave numbers that are not finite; "
-                "try another seed or lower guidance"
+        return SolverState(sample=sample)
+
+    def _run_stage(self, stage: Stage, state: DenoiseState, *, stages: tuple[Stage, ...]) -> Tensor:
+        sampler, schedule = SAMPLERS[self.plan.sampler], stage_schedule(stage, self.plan)
+        before_steps = sum(earlier.steps_to_do for earlier in stages[: state.stage])
+        num_steps = sum(each.steps_to_do for each in stages)
+        solver = state.solver
+        while solver.step < schedule.num_steps:
+            velocity = self._velocity(solver.sample, schedule=schedule, step=solver.step, stage=state.stage)
+            before, solver = solver, sampler.step(solver, velocity, schedule=schedule)
+            if not bool(torch.isfinite(solver.sample).all()):
+                raise GenerationFailed(
+                    f"step {before_steps + solver.step} of {num_steps} gave numbers that are not finite; "
+                    "try another seed or lower guidance"
+                )
+            self.on_step(
+                StepDone(
+                    state=replace(state, solver=solver),
+                    steps_done=before_steps + solver.step,
+                    num_steps=num_steps,
+                    picture=_picture_of(before, velocity, schedule),
+                )
             )
-        on_step(StepDone(replace(state, solver=solver), _picture_of(before.sample, velocity, schedule, before.step)))
-    finished: Tensor = family.settle(solver.sample, conditions=guides.prompt)
-    return finished
+        return solver.sample
+
+    def _velocity(self, latents: Tensor, *, schedule: Schedule, step: int, stage: int) -> Tensor:
+        timestep = schedule.timesteps[step]
+        later = schedule.timesteps[step + 1 :]
+        velocity: Tensor = self.family.velocity(
+            self.component(self.family.denoiser(float(timestep))),
+            latents,
+            time=StepTime(
+                stage=stage,
+                step=step,
+                timestep=timestep,
+                next_timestep=float(later[0]) if len(later) else 0.0,
+                sigma=float(schedule.sigmas[step]),
+            ),
+            plan=self.plan,
+            conditions=self.conditions,
+            on_pass=self.stop_point,
+        )
+        return velocity
+
+    def _on_device(self, state: DenoiseState) -> DenoiseState:
+        def move(tensor: Any) -> Any:
+            return None if tensor is None else tensor.to(self.plan.device)
+
+        solver = state.solver
+        moved = replace(solver, sample=move(solver.sample), history=tuple(move(past) for past in solver.history))
+        return replace(state, solver=moved, done=move(state.done))
 
 
-def _guided_velocity(
-    latents: Tensor,
-    *,
-    timestep: Tensor,
-    plan: Plan,
-    family: Family,
-    guides: Guides,
-    component: Callable[[str], Component],
-    stop_point: Callable[[], None],
-) -> Tensor:
-    """Two passes, or one without guidance.
-
-    One batch of both is no faster (116 ms against 2 x 63 on one CPU thread), needs twice the memory, and a
-    stop would have to wait for it.
-    """
-    denoiser = component(family.denoiser(float(timestep)))
-
-    def velocity(conditions: Conditions) -> Any:
-        flow = family.velocity(denoiser, latents, timestep=timestep, conditions=conditions)
-        stop_point()
-        return flow
-
-    wanted: Tensor = velocity(guides.prompt)
-    if guides.negative is None:
-        return wanted
-    return classifier_free_guidance(wanted, velocity(guides.negative), scale=plan.guidance)
+def stage_schedule(stage: Stage, plan: Plan) -> Schedule:
+    """The times of one stage: its own sigmas, the plan's, or the sampler's, without the steps that are left out."""
+    given = stage.sigmas or (plan.sigmas if plan.sigmas and len(plan.sigmas) == stage.num_steps + 1 else None)
+    if given is not None:
+        schedule = given_schedule(given)
+    else:
+        schedule = SAMPLERS[plan.sampler].make_schedule(stage.num_steps, shift=plan.shift)
+    first = stage.first_step
+    return Schedule(timesteps=schedule.timesteps[first:], sigmas=schedule.sigmas[first:])
 
 
-def _on_device(state: DenoiseState, device: str) -> Any:
-    solver = state.solver
-    return replace(solver, sample=solver.sample.to(device), history=tuple(past.to(device) for past in solver.history))
-
-
-def _picture_of(sample: Tensor, velocity: Tensor, schedule: Schedule, step: int) -> Callable[[], Tensor]:
-    sigma = float(schedule.sigmas[step])
-    return lambda: predicted_picture(sample, velocity, sigma=sigma)
+def _picture_of(before: SolverState, velocity: Tensor, schedule: Schedule) -> Callable[[], Tensor]:
+    sigma = float(schedule.sigmas[before.step])
+    return lambda: predicted_picture(before.sample, velocity, sigma=sigma)

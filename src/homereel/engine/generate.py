@@ -16,17 +16,20 @@ from torch import Tensor
 
 from homereel import media
 from homereel.core.errors import GenerationFailed
-from homereel.core.events import OnProgress, Preview, ShouldStop
+from homereel.core.events import OnProgress, Preview, ShouldStop, Stage
 from homereel.core.plan import Plan
-from homereel.core.protocols import Family
+from homereel.core.protocols import Component, Conditions, Family, Use
 from homereel.core.request import MAX_SEED, Request
-from homereel.core.result import Result, Writer, frames_sha256
-from homereel.engine.denoise import Guides, StepDone, denoise
+from homereel.core.result import Result, Writer, frames_sha256, sound_sha256
+from homereel.core.sound import Sound
+from homereel.engine.denoise import Loop, StepDone
+from homereel.engine.loras import check_loras
 from homereel.engine.memory import peak_bytes, start_peak
 from homereel.engine.record import build_record
 from homereel.engine.run import Run
 from homereel.engine.session import Session
-from homereel.engine.state import DenoiseState, check_resumable, clip_fingerprint, first_state
+from homereel.engine.sources import Sources, input_hashes
+from homereel.engine.state import DenoiseState, check_resumable, clip_fingerprint
 from homereel.models.registry import model_licence, models_for_input
 from homereel.planning.memory import keeps_all
 from homereel.planning.plan import plan_clip
@@ -62,9 +65,9 @@ def generate(
         if on_plan is not None:
             on_plan(clip.plan)
         start_peak(clip.plan.device)
-        latents = clip.denoise(resume, guides=clip.guides(), on_state=on_state)
-        frames = clip.decode(latents)
-        return clip.result(frames, parents=parents)
+        latents = clip.denoise(resume, conditions=clip.encode(), on_state=on_state)
+        frames, sound = clip.decode(latents)
+        return clip.result(frames, sound=sound, parents=parents)
 
 
 def make_plan(request: Request, *, session: Session) -> Plan:
@@ -78,87 +81,82 @@ class _Clip:
     def __init__(self, request: Request, *, run: Run, session: Session) -> None:
         self.request, self.run, self.session = request, run, session
         self.family: Family = session.family(request.model)
-        takes_image = request.image is not None and "image" in self.family.inputs
-        self.image = media.read_image(request.image) if request.image and takes_image else None
+        self.sources = Sources(request, takes=self.family.inputs)
+        self.loras = check_loras(request, family=self.family)
         self.plan = plan_clip(
             request,
             model=self.family,
             machine=session.machine,
             fresh_seed=secrets.randbelow(MAX_SEED + 1),
-            image_size=None if self.image is None else (self.image.shape[1], self.image.shape[0]),
-            image_models=models_for_input("image"),
+            picture_size=self.sources.picture_size,
+            footage=self.sources.footage,
+            models_for=models_for_input,
+            lora_settings=self.loras.settings,
         )
-        self.inputs = {} if self.image is None else {"image": frames_sha256(self.image[None])}
+        self.plan = replace(self.plan, warnings=(*self.plan.warnings, *self.loras.warnings))
+        self.input_hashes: dict[str, str] = {}
         self.keep_all = keeps_all(self.family, machine=session.machine)
 
-    def guides(self) -> Guides:
-        """The prompt, what to compare it with, and the first frame, all encoded."""
-        encoder = self._load("text_encoder")
-        with self.run.stage("text"):
-            wanted = self.family.encode_text(encoder, self.request.prompt)
-            guided = self.plan.guidance > 1
-            other = self.family.encode_text(encoder, self.request.negative_prompt) if guided else None
-        del encoder
-        self._free("text_encoder")
-        first_frame = self._first_frame()
-        return Guides(
-            prompt=self.family.conditions(wanted, first_frame=first_frame),
-            negative=None if other is None else self.family.conditions(other, first_frame=first_frame),
-        )
+    def encode(self) -> Conditions:
+        """All that steers the clip: words, pictures, footage."""
+        inputs = self.sources.read(self.plan)
+        self.input_hashes = input_hashes(inputs, self.sources)
+        self.input_hashes |= {f"loras.{index}": digest for index, digest in enumerate(self.loras.hashes)}
+        self.session.use_loras(self.request.loras, hashes=self.loras.hashes)
+        return self.family.encode(inputs, plan=self.plan, use=self._timed_use("text"))
 
     def denoise(
-        self, resume: DenoiseState | None, *, guides: Guides, on_state: Callable[[DenoiseState], None] | None
+        self, resume: DenoiseState | None, *, conditions: Conditions, on_state: Callable[[DenoiseState], None] | None
     ) -> Tensor:
         """Noise (or a saved state) to latents."""
         plan, family = self.plan, self.family
-        fingerprint = clip_fingerprint(self.request, plan, inputs=self.inputs)
+        fingerprint = clip_fingerprint(self.request, plan, inputs=self.input_hashes)
+        stages = family.stages(plan)
         if resume is not None:
-            check_resumable(resume, plan=plan, fingerprint=fingerprint)
-        shapes = family.shapes(width=plan.width, height=plan.height, num_frames=plan.num_frames, dtype=plan.dtype)
-        state = resume or first_state(plan, shape=shapes.latents, fingerprint=fingerprint)
-        self._load(family.denoiser(1000.0))
-        started, first_step = time.perf_counter(), state.step
+            check_resumable(resume, stages=stages, fingerprint=fingerprint)
+        with self.run.stage("load"):
+            self._denoiser(family.denoiser(1000.0))
+        started, first_step = time.perf_counter(), 0
 
         def on_step(done: StepDone) -> None:
-            step = done.state.step
+            nonlocal first_step
+            first_step = first_step or done.steps_done
             if on_state is not None:
                 on_state(done.state)
-            a_step = (time.perf_counter() - started) / (step - first_step)
+            a_step = (time.perf_counter() - started) / (done.steps_done - first_step + 1)
             self.run.report(
                 "denoise",
-                step,
-                plan.steps,
-                remaining_seconds=a_step * (plan.steps - step),
+                done.steps_done,
+                done.num_steps,
+                remaining_seconds=a_step * (done.num_steps - done.steps_done),
                 preview=self._preview(done),
             )
 
-        with self.run.stage("denoise", num_steps=plan.steps):
-            latents = denoise(
-                state,
-                plan=plan,
-                family=family,
-                guides=guides,
-                component=lambda name: self.session.component(name, dtype=plan.dtype),
-                stop_point=self.run.stop_point,
-                on_step=on_step,
-            )
-        self._free(*(part for part in family.components if part != "vae"))
+        loop = Loop(
+            plan=plan,
+            family=family,
+            conditions=conditions,
+            fingerprint=fingerprint,
+            component=self._denoiser,
+            use=self._use,
+            stop_point=self.run.stop_point,
+            on_step=on_step,
+        )
+        with self.run.stage("denoise", num_steps=sum(stage.steps_to_do for stage in stages)):
+            latents = loop.run(resume)
+        self._free(*(part for part in family.components if part not in family.decoders))
         return latents
 
-    def decode(self, latents: Tensor) -> NDArray[np.uint8]:
-        """Latents to frames. Raises GenerationFailed if they show nothing."""
-        vae = self._load("vae")
-        with self.run.stage("decode"):
-            frames = self.family.decode(vae, latents)
-        del vae
-        self._free("vae")
+    def decode(self, latents: Tensor) -> tuple[NDArray[np.uint8], Sound | None]:
+        """Latents to frames and sound. Raises GenerationFailed if the frames show nothing."""
+        frames, sound = self.family.decode(latents, plan=self.plan, use=self._timed_use("decode"))
         self.run.stop_point()
         if int(frames.max()) - int(frames.min()) < FLAT_LEVELS:
             level = "black" if frames.max() < FLAT_LEVELS else "one flat colour"
             raise GenerationFailed(f"the whole clip came out {level}; try another seed, or more steps")
-        return frames
+        return frames, sound
 
-    def result(self, frames: NDArray[np.uint8], *, parents: tuple[str, ...]) -> Result:
+    def result(self, frames: NDArray[np.uint8], *, sound: Sound | None, parents: tuple[str, ...]) -> Result:
         """The frames with what they took and how they can be made again."""
         peak, timing = peak_bytes(self.plan.device), self.run.timing()
         licence = model_licence(self.plan.model)
@@ -167,8 +165,10 @@ class _Clip:
             plan=self.plan,
             machine=self.session.machine,
             file_hashes=self.session.file_hashes(),
-            inputs=self.inputs,
+            inputs=self.input_hashes,
+            loras=self.loras.records,
             frames_sha256=frames_sha256(frames),
+            sound_sha256=None if sound is None else sound_sha256(sound),
             timing=timing,
             peak_bytes=peak,
             parents=parents,
@@ -183,27 +183,43 @@ class _Clip:
             peak_bytes=peak,
             record=record,
             writer=_writer(self.run),
+            sound=sound,
         )
 
-    def _first_frame(self) -> Tensor | None:
-        if self.image is None:
-            return None
-        vae = self._load("vae")
-        with self.run.stage("text"):
-            latents: Tensor = self.family.encode_image(vae, self.image, width=self.plan.width, height=self.plan.height)
-        del vae
-        self._free("vae")
-        return latents
-
     def _preview(self, done: StepDone) -> Preview | None:
-        """None where the VAE cannot lie beside the denoiser."""
+        """None where the decoder cannot lie beside the denoiser."""
         if not self.keep_all:
             return None
-        return lambda: self.family.preview(self.session.component("vae", dtype=self.plan.dtype), done.picture())
+        return lambda: self.family.preview(done.state.stage, done.picture(), plan=self.plan, use=self._use)
 
-    def _load(self, name: str) -> object:
+    def _load(self, name: str) -> Component:
         with self.run.stage("load"):
             return self.session.component(name, dtype=self.plan.dtype)
+
+    def _denoiser(self, name: str) -> Component:
+        """A loaded denoiser; on a small machine it takes the place of the other one."""
+        if not self.session.is_loaded(name, dtype=self.plan.dtype):
+            self._free(*self.family.components)
+        return self.session.component(name, dtype=self.plan.dtype)
+
+    @contextmanager
+    def _use(self, name: str) -> Iterator[Component]:
+        part = self._load(name)
+        try:
+            yield part
+        finally:
+            del part
+            self._free(name)
+
+    def _timed_use(self, stage: Stage) -> Use:
+        """The same, where the time that a part is lent for counts as this stage's."""
+
+        @contextmanager
+        def use(name: str) -> Iterator[Component]:
+            with self._use(name) as part, self.run.stage(stage):
+                yield part
+
+        return use
 
     def _free(self, *names: str) -> None:
         if not self.keep_all:
@@ -223,6 +239,7 @@ def _writer(run: Run) -> Writer:
                 record={"homereel": inner},
                 quality=used,
                 private=private,
+                sound=result.sound,
             )
         result.timing = replace(result.timing, write_seconds=time.perf_counter() - started)
         return path

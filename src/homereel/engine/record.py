@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -27,14 +27,17 @@ def build_record(
     file_hashes: Mapping[str, str],
     inputs: Mapping[str, str],
     frames_sha256: str,
+    sound_sha256: str | None,
     timing: Timing,
     peak_bytes: int,
+    loras: Sequence[Mapping[str, Any]] = (),
     parents: tuple[str, ...] = (),
     licence: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The record as JSON would have it.
 
-    `inputs` holds the SHA-256 of the pixels of each picture given; `licence` is the model's: name, kind and url.
+    `inputs` holds the SHA-256 of the pixels of each picture given and of each LoRA's file; `loras` say what these are;
+    `licence` is the model's: name, kind and url.
     """
     terms = {} if licence is None else {"licence": dict(licence)}
     return {
@@ -46,9 +49,11 @@ def build_record(
             "resolved": plan.as_dict(),
             "model": {"id": plan.model, "files": dict(file_hashes), **terms},
             "inputs": dict(inputs),
+            **({"loras": [dict(lora) for lora in loras]} if loras else {}),
             "software": software_versions(),
             "machine": machine_record(machine),
             "frames_sha256": frames_sha256,
+            **({} if sound_sha256 is None else {"sound_sha256": sound_sha256}),
             "timing": {name: round(seconds, 3) for name, seconds in asdict(timing).items()},
             "peak_bytes": peak_bytes,
             "parents": list(parents),

@@ -25,6 +25,22 @@ CLOSE_DB = 35.0
 _SETTINGS = (
     "model", "width", "height", "num_frames", "fps", "steps", "guidance", "shift", "sampler", "seed",
 )  # fmt: skip
+# What a record's request says, and the plan does not.
+_GIVEN = (
+    *("prompt", "negative_prompt", "image", "last", "keyframes"),
+    *("video", "strength", "mask", "references", "sound", "loras"),
+)
+
+
+_INPUT_NAMES = {
+    "image": "the first picture",
+    "last": "the last picture",
+    "keyframes": "a picture in between",
+    "video": "the footage",
+    "mask": "the mask",
+    "references": "a picture to refer to",
+    "loras": "a LoRA",
+}
 
 
 @dataclass(frozen=True)
@@ -95,8 +111,10 @@ def _request_again(inner: Mapping[str, Any], *, path: str | Path) -> Request:
     if inner.get("private") or "prompt" not in asked or not all(name in resolved for name in _SETTINGS):
         raise InvalidRequest(f"{path} has a record without its prompt or settings; it cannot be made again")
     settings = {name: resolved[name] for name in _SETTINGS}
-    words = {name: asked.get(name) or "" for name in ("prompt", "negative_prompt")}
-    return Request.parse({**settings, **words, "image": asked.get("image")})
+    if resolved.get("guidance_2") not in (None, resolved["guidance"]):
+        settings["guidance"] = asked.get("guidance")  # each expert has its own, which a request cannot say
+    given = {name: asked[name] for name in _GIVEN if asked.get(name) is not None}
+    return Request.parse({**settings, **given})
 
 
 def _write_alike(result: Result, path: Path, folder: Path, *, inner: Mapping[str, Any]) -> Path:
@@ -116,13 +134,16 @@ def _quality(inner: Mapping[str, Any]) -> int:
 
 def _judge(inner: Mapping[str, Any], result: Result, *, shown: _Look, again: _Look) -> Verdict:
     same_frames = result.frames_sha256 == inner.get("frames_sha256")
+    same_sound = result.sound_sha256 == inner.get("sound_sha256")
     same_file = shown.frames.shape == again.frames.shape and bool(np.array_equal(shown.frames, again.frames))
     same_pace = math.isclose(shown.fps, again.fps, rel_tol=0.01)
-    if same_frames and same_file and same_pace:
+    if same_frames and same_sound and same_file and same_pace:
         return Verdict("exact", None, ())
     reasons = _differences(inner, result)
     if same_frames and not same_file:
         reasons.append("the file does not show what homereel wrote: it was edited or encoded again")
+    if same_frames and not same_sound:
+        reasons.append("the pictures are the same, the sound is not")
     if not same_pace:
         reasons.append(f"the file shows {shown.fps:g} frames a second, made again it shows {again.fps:g}")
     if not reasons:
@@ -148,8 +169,10 @@ def _differences(inner: Mapping[str, Any], result: Result) -> list[str]:
     changed = sorted(name for name in now["model"]["files"] if files.get(name) != now["model"]["files"][name])
     if changed:
         told.append(f"the model's files differ: {', '.join(changed)}")
-    if (inner.get("inputs") or {}) != now["inputs"]:
-        told.append("the first frame is another picture")
+    then_given, now_given = inner.get("inputs") or {}, now["inputs"]
+    for name in sorted({*then_given, *now_given}):
+        if then_given.get(name) != now_given.get(name):
+            told.append(f"{_INPUT_NAMES.get(name.split('.')[0], name)} is another one")
     versions = {"homereel": inner.get("version"), **(inner.get("software") or {})}
     for name, version in {"homereel": now["version"], **software_versions()}.items():
         if versions.get(name) != version:

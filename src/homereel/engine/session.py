@@ -10,6 +10,8 @@ import torch
 
 from homereel.core.machine import Machine
 from homereel.core.protocols import Component, Family
+from homereel.core.request import LoraUse
+from homereel.engine.loras import DENOISERS, put_loras
 from homereel.models.registry import model_family
 from homereel.planning.machine import probe_machine
 from homereel.weights.hashes import hash_files
@@ -31,6 +33,8 @@ class Session:
         self._family: Family | None = None
         self._loaded: dict[tuple[str, str], Component] = {}
         self._hashes: dict[str, str] | None = None
+        self._loras: tuple[LoraUse, ...] = ()
+        self._lora_hashes: tuple[str, ...] = ()
 
     def family(self, model: str | None) -> Family:
         """The model of this name; raises as `model_family` does."""
@@ -40,13 +44,26 @@ class Session:
             self._family = family
         return self._family
 
+    def use_loras(self, loras: tuple[LoraUse, ...], *, hashes: tuple[str, ...]) -> None:
+        """Which LoRAs the denoisers are to hold, and the SHA-256 of their files; those loaded with others are freed."""
+        if (loras, hashes) != (self._loras, self._lora_hashes):
+            self.release(*DENOISERS)
+            self._loras, self._lora_hashes = loras, hashes
+
     def component(self, name: str, *, dtype: str) -> Component:
         """A part of the current model, loaded if it is not."""
         assert self._family is not None, "family() comes first"
         key = (name, dtype)
         if key not in self._loaded:
-            self._loaded[key] = self._family.load(name, device=self.machine.device, dtype=dtype)
+            part = self._family.load(name, device=self.machine.device, dtype=dtype)
+            two_experts = "transformer_2" in self._family.components
+            put_loras(part, self._loras, component=name, two_experts=two_experts)
+            self._loaded[key] = part
         return self._loaded[key]
+
+    def is_loaded(self, name: str, *, dtype: str) -> bool:
+        """Whether `component` would give it at once."""
+        return (name, dtype) in self._loaded
 
     def release(self, *names: str) -> None:
         """Free parts that are not needed any more in this clip."""
@@ -69,6 +86,7 @@ class Session:
         """Free everything."""
         self.release(*{name for name, _ in self._loaded})
         self._family, self._hashes = None, None
+        self._loras, self._lora_hashes = (), ()
 
     def __enter__(self) -> Self:
         return self

@@ -6,45 +6,54 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from homereel.core.errors import InvalidRequest, MediaError, UnwritableTarget
+from homereel.core.model import Stage
 from homereel.core.plan import Plan
 from homereel.core.request import Request
 from homereel.sampling import SolverState
 
-_FORMAT = "homereel-denoise-state-1"
+_FORMAT = "homereel-denoise-state-2"
 _DECISIVE = (
-    *("model", "width", "height", "num_frames", "steps", "guidance"),
-    *("shift", "sampler", "seed", "passes"),
+    *("model", "width", "height", "num_frames", "fps", "steps", "guidance"),
+    *("shift", "sampler", "seed", "passes", "guidance_2", "strength", "keyframes", "sound", "loras", "sigmas"),
 )
 
 
 @dataclass(frozen=True)
 class DenoiseState:
-    """What the loop needs to go on: the solver's state, the generator's, and whose clip it is."""
+    """What the loop needs to go on: the solver's state, the generator's, and whose clip it is.
+
+    `stage` counts the stages that are done, and `done` is what the last of them left.
+    """
 
     solver: SolverState
     generator: Tensor  # uint8, as torch.Generator gives it
     fingerprint: str
+    stage: int = 0
+    done: Tensor | None = None
 
     @property
     def step(self) -> int:
-        """Steps done."""
+        """Steps done in this stage."""
         return self.solver.step
 
     def save(self, path: Path) -> None:
         """Write it as safetensors, whole or not at all. Raises UnwritableTarget."""
         tensors = {"sample": self.solver.sample, "generator": self.generator}
         tensors |= {f"history.{index}": past for index, past in enumerate(self.solver.history)}
+        if self.done is not None:
+            tensors["done"] = self.done
         kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         about = {"format": _FORMAT, "step": str(self.solver.step), "fingerprint": self.fingerprint}
+        about["stage"] = str(self.stage)
         try:
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
             os.close(handle)
@@ -67,26 +76,25 @@ class DenoiseState:
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             if about.get("format") != _FORMAT:
                 raise ValueError(f"its format is {about.get('format')!r}")
-            history = tuple(tensors[f"history.{index}"] for index in range(len(tensors) - 2))
-            solver = SolverState(sample=tensors["sample"], step=int(about["step"]), history=history)
-            return cls(solver=solver, generator=tensors["generator"], fingerprint=about["fingerprint"])
+            num_past = sum(name.startswith("history.") for name in tensors)
+            history = tuple(tensors[f"history.{index}"] for index in range(num_past))
+            return cls(
+                solver=SolverState(sample=tensors["sample"], step=int(about["step"]), history=history),
+                generator=tensors["generator"],
+                fingerprint=about["fingerprint"],
+                stage=int(about["stage"]),
+                done=tensors.get("done"),
+            )
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             raise MediaError(f"{path} is no saved state of a clip: {error}; start the clip anew") from None
 
 
-def first_state(plan: Plan, *, shape: tuple[int, ...], fingerprint: str) -> DenoiseState:
-    """Pure noise from the seed, drawn on the CPU so that it is the same on every device."""
-    generator = torch.Generator("cpu").manual_seed(plan.seed)
-    noise = torch.randn(shape, generator=generator, dtype=torch.float32)
-    return DenoiseState(SolverState(sample=noise), generator=generator.get_state(), fingerprint=fingerprint)
-
-
-def check_resumable(state: DenoiseState, *, plan: Plan, fingerprint: str) -> None:
+def check_resumable(state: DenoiseState, *, stages: Sequence[Stage], fingerprint: str) -> None:
     """Raises InvalidRequest if the state is of another clip."""
     if state.fingerprint != fingerprint:
         raise InvalidRequest("the saved state is of another clip: its settings differ; start anew", field="resume")
-    if state.step > plan.steps:
-        raise InvalidRequest(f"the saved state is past step {plan.steps}; start anew", field="resume")
+    if state.stage >= len(stages) or state.step > stages[state.stage].steps_to_do:
+        raise InvalidRequest("the saved state is past the clip's last step; start anew", field="resume")
 
 
 def clip_fingerprint(request: Request, plan: Plan, *, inputs: dict[str, str]) -> str:

@@ -41,6 +41,7 @@ class ClipCard(_Card):
     fps: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, ge=1)
     guidance: float | None = Field(default=None, ge=1)
+    guidance_2: float | None = Field(default=None, ge=1)  # for the second expert
     shift: float | None = Field(default=None, gt=0)
     sampler: Literal["unipc", "euler"] | None = None
 
@@ -51,7 +52,7 @@ class ClipCard(_Card):
     def settled(self) -> Defaults:
         """The same with nothing left out, as the card of a model that can run has it."""
         values = self.model_dump()
-        assert None not in values.values(), f"left out: {values}"
+        assert None not in [value for name, value in values.items() if name != "guidance_2"], f"left out: {values}"
         return Defaults(**values)
 
 
@@ -67,7 +68,24 @@ class FolderCard(_Card):
     examples: tuple[str, ...] = ()
 
 
-Task = Literal["text-to-video", "image-to-video", "first-last-to-video", "keyframes-to-video", "control-to-video"]
+Task = Literal[
+    "text-to-video",
+    "image-to-video",
+    "first-last-to-video",
+    "keyframes-to-video",
+    "video-to-video",
+    "control-to-video",
+]
+# Which tasks a kind of input serves.
+TASKS_WITH: dict[str, tuple[Task, ...]] = {
+    "text": ("text-to-video",),
+    "image": ("image-to-video", "first-last-to-video", "keyframes-to-video", "control-to-video"),
+    "last": ("first-last-to-video", "keyframes-to-video", "control-to-video"),
+    "keyframes": ("keyframes-to-video", "control-to-video"),
+    "video": ("video-to-video", "control-to-video"),
+    "mask": ("control-to-video",),
+    "references": ("control-to-video",),
+}
 
 
 class ModelCard(_Card):

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from homereel.core.errors import InvalidRequest
 from homereel.models.accepted import is_accepted
 from homereel.models.card import ModelCard
-from homereel.models.registry import find_card, runnable_models
+from homereel.models.registry import find_card, is_catalogued
 from homereel.weights.file_index import read_index
 from homereel.weights.hub import fetch_model, remove_model
+from homereel.weights.imported import imported_model, remove_imported
 from homereel.weights.installed import Installed, installed_model, read_marker, remove_marker, write_marker
 from homereel.weights.transfer import OnForecast, OnNote, OnTransfer, ShouldStop
 
@@ -32,13 +33,13 @@ def check_pullable(card: ModelCard, *, anyway: bool) -> None:
     if card.pickled:
         raise InvalidRequest(
             f"{card.id} is published as pickled weights only, which can run code; they are not fetched: "
-            f"runnable are {', '.join(runnable_models())}",
+            "`homereel models` lists those that can be run",
             field="model",
         )
     if not card.supported and not anyway:
         raise InvalidRequest(
             f"{card.id} cannot be run by this version of homereel yet; fetch it all the same with --anyway, "
-            f"or take one of {', '.join(runnable_models())}",
+            "or take one that can, see `homereel models`",
             field="model",
         )
 
@@ -88,10 +89,12 @@ def pull_model(
 
 
 def remove_pulled(model: str) -> int:
-    """Take a fetched model away, also one that is whole no more; returns the bytes that are free again.
+    """Take a fetched or imported model away, also one that is whole no more; returns the bytes that are free again.
 
     Raises UnknownModel, or InvalidRequest if it was never fetched.
     """
+    if not is_catalogued(model) and imported_model(model) is not None:
+        return remove_imported(model)
     card = find_card(model)
     marked = read_marker(card.id)
     if marked is None:

@@ -22,6 +22,30 @@ def fit_picture(image: NDArray[np.uint8], *, width: int, height: int) -> Tensor:
     return picture_CHW / 127.5 - 1
 
 
+def fit_video(video: NDArray[np.uint8], *, width: int, height: int) -> Tensor:
+    """(T, H, W, 3) of any size to (3, T, height, width) in -1..1, each frame as `fit_picture` has it."""
+    return torch.stack([fit_picture(frame, width=width, height=height) for frame in video], dim=1)
+
+
+def fit_mask(mask: NDArray[np.uint8], *, width: int, height: int) -> Tensor:
+    """(T, H, W) bytes of any size to (T, height, width) in 0..1, placed as `fit_picture` places pictures."""
+    grey = np.repeat(mask[..., None], 3, axis=-1)
+    return (fit_video(grey, width=width, height=height)[0] + 1) / 2
+
+
+def fit_within(image: NDArray[np.uint8], *, width: int, height: int) -> Tensor:
+    """(H, W, 3) to (3, height, width) in -1..1: scaled to lie whole within, on white."""
+    picture_CHW = torch.tensor(image).permute(2, 0, 1).float() / 127.5 - 1
+    _, rows, columns = picture_CHW.shape
+    scale = min(height / rows, width / columns)
+    size = (max(1, int(rows * scale)), max(1, int(columns * scale)))
+    scaled = functional.interpolate(picture_CHW[None], size=size, mode="bilinear", align_corners=False)[0]
+    canvas = torch.ones(3, height, width)
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    canvas[:, top : top + size[0], left : left + size[1]] = scaled
+    return canvas
+
+
 def to_frames(video_CTHW: Tensor) -> NDArray[np.uint8]:
     """(3, T, H, W) in -1..1 to (T, H, W, 3) bytes; what is outside is cut off."""
     levels = ((video_CTHW.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from homereel.core.errors import InvalidRequest
 from homereel.core.model import Defaults, Grid
 from homereel.core.request import Request
 
@@ -35,18 +36,45 @@ def settle_size(
     return width, height, told
 
 
-def settle_length(request: Request, *, grid: Grid, defaults: Defaults, fps: float) -> tuple[int, list[str]]:
-    """Number of frames, and the change told if there is one."""
+def settle_length(
+    request: Request,
+    *,
+    grid: Grid,
+    defaults: Defaults,
+    fps: float,
+    footage_frames: int | None = None,
+    may_go_on: bool = False,
+) -> tuple[int, list[str]]:
+    """Number of frames, and the change told if there is one.
+
+    What is not given follows the footage, as far as the standard clip is long. Raises InvalidRequest for a clip
+    that is longer than the footage, unless the model `may_go_on` from there.
+    """
     if request.num_frames is None and request.seconds is None:
-        return _nearest_length(defaults.num_frames, grid), []
+        if footage_frames is None:
+            return _nearest_length(defaults.num_frames, grid), []
+        return _length_of_footage(footage_frames, grid=grid, defaults=defaults, fps=fps)
     asked = request.num_frames if request.num_frames is not None else (request.seconds or 0) * fps
     used = _nearest_length(asked, grid)
+    if footage_frames is not None and used > footage_frames and not may_go_on:
+        raise InvalidRequest(
+            f"the footage gives {footage_frames} frames at {fps:g} fps, and {used} are asked for; ask for fewer",
+            field="video",
+        )
     if asked == used:
         return used, []
     name = "num_frames" if request.num_frames is not None else f"seconds {request.seconds:g}, which is"
     frames = f"{name} {asked:g}" + ("" if request.num_frames is not None else f" frames at {fps:g} fps,")
     reason = f"is more than {grid.max_frames}" if asked > grid.max_frames else _length_rule(grid)
     return used, [f"{frames} {reason}; using {used} ({used / fps:.2f} s)"]
+
+
+def _length_of_footage(frames: int, *, grid: Grid, defaults: Defaults, fps: float) -> tuple[int, list[str]]:
+    most = min(frames, max(defaults.num_frames, 1))
+    used = (most - 1) // grid.frame_multiple * grid.frame_multiple + 1
+    if used == frames:
+        return used, []
+    return used, [f"of the footage's {frames / fps:.2f} s the first {used / fps:.2f} s are used"]
 
 
 def _length_rule(grid: Grid) -> str:

@@ -25,7 +25,7 @@ class MemoryPlan:
 def plan_memory(model: ModelFacts, *, machine: Machine, shapes: Shapes) -> MemoryPlan:
     """Staged from shapes alone: text encoder, then denoiser, then VAE, each with its working memory."""
     weights = _weights(model, dtype=machine.dtype)
-    needs = {part: shapes.decode_bytes if part == "vae" else shapes.denoise_bytes for part in weights}
+    needs = {part: shapes.decode_bytes if part in model.decoders else shapes.denoise_bytes for part in weights}
     if keeps_all(model, machine=machine):
         working = sum(weights.values()) + max(needs.values())
     else:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from homereel.core.errors import UnsupportedInput
+from collections.abc import Callable
+from dataclasses import replace
+
 from homereel.core.machine import Machine
-from homereel.core.model import Defaults
-from homereel.core.plan import Plan
+from homereel.core.plan import Footage, Plan
 from homereel.core.protocols import ModelFacts
 from homereel.core.request import Request
 from homereel.planning.grid import settle_length, settle_size
+from homereel.planning.inputs import check_inputs, place_pictures
+from homereel.planning.lora_advice import advised, given_sigmas
 from homereel.planning.memory import plan_memory
+from homereel.weights.lora.settings import LoraSettings
 
 
 def plan_clip(
@@ -18,26 +22,33 @@ def plan_clip(
     model: ModelFacts,
     machine: Machine,
     fresh_seed: int,
-    image_size: tuple[int, int] | None = None,
-    image_models: tuple[str, ...] = (),
+    picture_size: tuple[int, int] | None = None,
+    footage: Footage | None = None,
+    models_for: Callable[[str], tuple[str, ...]] = lambda _kind: (),
+    lora_settings: LoraSettings | None = None,
 ) -> Plan:
     """Every setting decided: the request's, else the model's own; what is off the grid is moved and told.
 
-    `fresh_seed` is used if the request names none; `image_size` is (width, height) of the first frame;
-    `image_models` are named if this model takes no picture. Raises UnsupportedInput then.
+    `fresh_seed` is used if the request names none; `picture_size` is (width, height) of what gives the clip its
+    proportions; `models_for` names the models that take a kind of input; `lora_settings` are what a LoRA for few steps
+    wants, where the request does not say otherwise. Raises UnsupportedInput if the model does
+    not take what is given, or lacks what it needs, and InvalidRequest for a picture outside the clip.
     """
-    if request.image is not None and "image" not in model.inputs:
-        raise UnsupportedInput(
-            f"{model.model} takes no picture; models that do: {', '.join(image_models) or 'none known'}",
-            field="image",
-        )
-    defaults, grid = model.defaults, model.grid
+    check_inputs(request, model=model, models_for=models_for)
+    defaults, grid = advised(model.defaults, lora_settings), model.grid
     fps = request.fps or defaults.fps
-    width, height, moved = settle_size(request, grid=grid, defaults=defaults, image_size=image_size)
-    num_frames, stretched = settle_length(request, grid=grid, defaults=defaults, fps=fps)
-    guidance = request.guidance or defaults.guidance
+    width, height, moved = settle_size(request, grid=grid, defaults=defaults, image_size=picture_size)
+    num_frames, stretched = settle_length(
+        request,
+        grid=grid,
+        defaults=defaults,
+        fps=fps,
+        footage_frames=None if footage is None else footage.frames_at(fps),
+        may_go_on="mask" in model.inputs,
+    )
     shapes = model.shapes(width=width, height=height, num_frames=num_frames, dtype=machine.dtype)
     memory = plan_memory(model, machine=machine, shapes=shapes)
+    remade = footage is not None and "strength" in model.inputs
     settled = Plan(
         model=model.model,
         family=model.name,
@@ -46,26 +57,35 @@ def plan_clip(
         num_frames=num_frames,
         fps=fps,
         steps=request.steps or defaults.steps,
-        guidance=guidance,
+        guidance=request.guidance or defaults.guidance,
+        guidance_2=request.guidance or defaults.guidance_2,
         shift=request.shift or defaults.shift,
         sampler=request.sampler or defaults.sampler,
         seed=fresh_seed if request.seed is None else request.seed,
+        strength=(request.strength or defaults.strength) if remade else None,
+        keyframes=place_pictures(request, fps=fps, num_frames=num_frames),
+        num_references=len(request.references),
+        sound=request.sound and model.makes_sound,
+        loras=tuple(f"{use.path.name}:{use.strength:g}" for use in request.loras),
         device=machine.device,
         dtype=machine.dtype,
         num_tokens=shapes.num_tokens,
         weight_bytes=memory.weight_bytes,
         peak_bytes=memory.peak_bytes,
         seconds=None,
+        sigmas=given_sigmas(request, lora_settings),
         adjustments=tuple(moved + stretched),
         warnings=(),
     )
-    warnings = (*model.remarks(request), *_warnings(request, settled, defaults, image_size))
-    return Plan(**{**settled.__dict__, "warnings": warnings})
+    warnings = (*model.remarks(request), *_warnings(request, settled, model, picture_size))
+    return replace(settled, warnings=warnings)
 
 
-def _warnings(request: Request, plan: Plan, defaults: Defaults, image_size: tuple[int, int] | None) -> list[str]:
+def _warnings(request: Request, plan: Plan, model: ModelFacts, picture_size: tuple[int, int] | None) -> list[str]:
     """What will not be heeded, or will hardly look well."""
-    told = []
+    told, defaults = [], model.defaults
+    if request.strength is not None and plan.strength is None:
+        told.append(f"{plan.model} has no use for strength: its mask says what is made anew")
     if plan.guidance == 1 and request.negative_prompt:
         told.append("the negative prompt is not heeded, because guidance is 1")
     if plan.fps != defaults.fps:
@@ -79,8 +99,8 @@ def _warnings(request: Request, plan: Plan, defaults: Defaults, image_size: tupl
             f"{plan.model} is at its best near {defaults.width}x{defaults.height}; "
             f"{plan.width}x{plan.height} may look wrong"
         )
-    if image_size is not None:
-        proportion = (image_size[0] / image_size[1]) / (plan.width / plan.height)
+    if picture_size is not None:
+        proportion = (picture_size[0] / picture_size[1]) / (plan.width / plan.height)
         if not 0.97 <= proportion <= 1.03:
-            told.append(f"the picture is {image_size[0]}x{image_size[1]}; what overhangs is cut off")
+            told.append(f"the picture is {picture_size[0]}x{picture_size[1]}; what overhangs is cut off")
     return told

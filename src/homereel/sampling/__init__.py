@@ -9,7 +9,7 @@ from torch import Tensor
 
 from homereel.sampling.euler import euler_step
 from homereel.sampling.guidance import classifier_free_guidance
-from homereel.sampling.schedules import Schedule, euler_schedule, unipc_schedule
+from homereel.sampling.schedules import Schedule, euler_schedule, given_schedule, unipc_schedule
 from homereel.sampling.solver import SolverState, predicted_picture
 from homereel.sampling.unipc import unipc_step
 
@@ -21,6 +21,7 @@ __all__ = [
     "classifier_free_guidance",
     "euler_schedule",
     "euler_step",
+    "given_schedule",
     "predicted_picture",
     "unipc_schedule",
     "unipc_step",

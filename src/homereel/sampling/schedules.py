@@ -8,6 +8,8 @@ the other 1000, 858, 602, 9.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +46,18 @@ def euler_schedule(num_steps: int, *, shift: float) -> Schedule:
     sigmas = shift_sigmas(np.linspace(1, smallest, num_steps), shift=shift)
     ends_in_zero = _down_to_zero(sigmas)
     return Schedule(timesteps=ends_in_zero[:-1] * NUM_TRAIN_TIMESTEPS, sigmas=ends_in_zero)
+
+
+def given_schedule(sigmas: Sequence[float]) -> Schedule:
+    """Times that a model's makers chose one by one, such as those of a distilled model; the last is 0.
+
+    Raises ValueError unless they fall from at most 1 to 0.
+    """
+    falling = all(later < earlier for earlier, later in itertools.pairwise(sigmas))
+    if len(sigmas) < 2 or sigmas[0] > 1 or sigmas[-1] != 0 or not falling:
+        raise ValueError(f"sigmas must fall from at most 1 to 0, not {tuple(sigmas)}")
+    settled = torch.tensor(sigmas, dtype=torch.float32)
+    return Schedule(timesteps=settled[:-1] * NUM_TRAIN_TIMESTEPS, sigmas=settled)
 
 
 def shift_sigmas(sigmas: NDArray[np.floating], *, shift: float) -> NDArray[np.floating]:

@@ -1,0 +1,147 @@
+"""What can be said of a Wan from its files alone: what it takes, its grid, its standard clip, shapes and bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from homereel.core.errors import InvalidRequest
+from homereel.core.inputs import OPTIONS
+from homereel.core.model import Defaults, Grid, Shapes, Stage
+from homereel.core.plan import Plan
+from homereel.core.request import Request
+from homereel.models.card import FolderCard
+from homereel.models.text import Tokenizer
+from homereel.models.wan_config import WanConfig
+from homereel.weights.model_folder import ModelFolder
+
+ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# A clip whose widest layer is larger is decoded group by group, as diffusers does, to bound memory.
+WHOLE_DECODE_BYTES = 256 * 1024**2
+# The decoder's peak in multiples of its widest layer, measured on the CPU from 17 x 96 x 96 to 49 x 256 x 256.
+LAYERS_AT_ONCE = 11
+
+
+@dataclass(frozen=True)
+class WanFacts:
+    """A Wan model known by its files only; see `ModelFacts` for what each part means."""
+
+    model: str
+    folder: ModelFolder
+    card: FolderCard
+    config: WanConfig
+    base_defaults: Defaults
+    base_max_tokens: int
+    understanding_models: tuple[str, ...]  # whom to name when a word is not known
+
+    name = "wan"
+    makes_sound = False
+    decoders = frozenset({"vae"})
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        second = ("transformer_2",) if self.config.boundary is not None else ()
+        eye = ("image_encoder",) if self.config.sees_pictures else ()
+        return ("text_encoder", *eye, "transformer", *second, "vae")
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        config = self.config
+        if config.control:
+            return frozenset({"text", *OPTIONS})
+        if config.picture_channels:
+            takes_last = config.sees_two or not config.sees_pictures
+            return frozenset({"text", "image", *(["last"] if takes_last else [])})
+        return frozenset({"text", "video", "strength", *(["image"] if config.first_frame else [])})
+
+    @property
+    def required(self) -> frozenset[str]:
+        if not self.config.picture_channels:
+            return frozenset()
+        return frozenset({"image", "last"} if self.config.sees_two else {"image"})
+
+    @property
+    def defaults(self) -> Defaults:
+        return self.card.defaults.over(self.base_defaults)
+
+    @property
+    def max_tokens(self) -> int:
+        """The text's length in tokens, padding included."""
+        return self.card.max_sequence_length or self.base_max_tokens
+
+    @property
+    def grid(self) -> Grid:
+        _, rows, columns = self.config.patch
+        longest = self.config.max_positions
+        return Grid(
+            width_multiple=self.config.scale * columns,
+            height_multiple=self.config.scale * rows,
+            frame_multiple=self.config.frame_scale,
+            max_width=self.config.scale * columns * longest,
+            max_height=self.config.scale * rows * longest,
+            max_frames=self.config.frame_scale * (longest - 1) + 1,
+        )
+
+    def shapes(self, *, width: int, height: int, num_frames: int, dtype: str) -> Shapes:
+        config = self.config
+        frames = (num_frames - 1) // config.frame_scale + 1
+        latents = (1, config.latent_channels, frames, height // config.scale, width // config.scale)
+        num_tokens = math.prod(latents[2:]) // math.prod(config.patch)
+        item = ITEM_BYTES[dtype]
+        widest = self.widest_layer_bytes(latents, item_bytes=item)
+        at_once = 1 if widest <= WHOLE_DECODE_BYTES else min(1, 2 / frames)
+        return Shapes(
+            latents=latents,
+            num_tokens=num_tokens,
+            denoise_bytes=num_tokens * (8 * config.features + 2 * config.feed_forward) * item
+            + 8 * math.prod(latents) * 4,
+            decode_bytes=round(LAYERS_AT_ONCE * widest * at_once) + num_frames * height * width * 3 * 6,
+        )
+
+    def stages(self, plan: Plan) -> tuple[Stage, ...]:
+        shapes = self.shapes(width=plan.width, height=plan.height, num_frames=plan.num_frames, dtype=plan.dtype)
+        batch, channels, frames, *size = shapes.latents
+        references = plan.num_references if self.config.control else 0
+        kept = 0 if plan.strength is None else plan.steps - max(1, int(plan.steps * plan.strength))
+        return (Stage(noise=((batch, channels, frames + references, *size),), num_steps=plan.steps, first_step=kept),)
+
+    def widest_layer_bytes(self, latents: Sequence[int], *, item_bytes: int) -> int:
+        """Bytes of the decoder's widest layer for a whole clip whose latents have this shape (B, C, T, H, W)."""
+        config = self.config
+        side = config.scale // config.pixel_patch
+        frames = (latents[2] - 1) * config.frame_scale + 1
+        return frames * latents[3] * latents[4] * side**2 * config.decoder_features * item_bytes
+
+    def weight_bytes(self, component: str, *, dtype: str) -> int:
+        tensors = self.folder.tensors(component).values()
+        return sum(math.prod(tensor.shape) for tensor in tensors) * ITEM_BYTES[dtype]
+
+    def files(self) -> Mapping[str, Path]:
+        return self.folder.files(self.components)
+
+    def remarks(self, request: Request) -> tuple[str, ...]:
+        remarks = []
+        if request.mask is not None and request.video is None:
+            raise InvalidRequest("mask: it says which part of the footage is made anew; give --video", field="mask")
+        for field, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
+            unknown = self.tokenizer.unknown_words(text)
+            if unknown:
+                words = ", ".join(f'"{word}"' for word in unknown[:8]) + (", …" if len(unknown) > 8 else "")
+                remarks.append(
+                    f"{self.model} does not know the {field}'s {words}; models that would understand: "
+                    + ", ".join(self.understanding_models[:4])
+                )
+            cut = self.tokenizer.num_cut(text)
+            if cut:
+                remarks.append(f"the {field} is {cut} tokens too long for {self.model}; its end is not heeded")
+        return tuple(remarks)
+
+    def vocabulary(self) -> tuple[str, ...]:
+        return self.tokenizer.vocabulary()
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer(self.folder.path / "tokenizer" / "tokenizer.json", max_tokens=self.max_tokens)
