@@ -56,6 +56,7 @@ def test_the_list_tells_what_is_installed() -> None:
         ("hunyuanvideo-1.6", "hunyuanvideo-1.5"),
         ("zzzzzz", "known are pocket"),
         ("no/such/folder", "no folder"),
+        ("wan_fp8.safetensors", "`homereel models import wan_fp8.safetensors` makes a model of it"),
         ("~nobody-of-this-name/x", "no folder"),
         ("a\0b", "known are"),
         ("x" * 900, "known are"),

@@ -18,6 +18,9 @@ from homereel.weights.installed import installed_folder
 from homereel.weights.model_folder import ModelFolder, packaged_folder
 
 
+SINGLE_FILES = (".safetensors", ".gguf", ".pth", ".pt", ".ckpt", ".bin")
+
+
 def model_facts(model: str | None = None) -> ModelFacts:
     """The model of this name, from its configuration only (None: the best one installed).
 
@@ -109,6 +112,11 @@ def _open(model: str | None, *, compute: bool) -> ModelFacts:
     path = _existing_folder(name)
     if path is not None:
         return _open_folder(name, ModelFolder(path), compute=compute)
+    if Path(name).suffix.lower() in SINGLE_FILES:
+        raise UnknownModel(
+            f"{name} is a single file; `homereel models import {name}` makes a model of it, which --model then names",
+            field="model",
+        )
     if os.sep in name or "/" in name or name.startswith((".", "~")):
         raise UnknownModel(f"{name} is no folder; give a model's id or a folder in diffusers layout", field="model")
     raise _unknown(name)
