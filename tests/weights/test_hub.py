@@ -16,6 +16,7 @@ from huggingface_hub import constants
 from homereel.core.errors import Stopped, WeightsError
 from homereel.weights.file_index import read_index, scan_folder
 from homereel.weights.hub import Fetched, fetch_model, remove_model
+from homereel.weights.hub_listing import Parts
 from homereel.weights.transfer import Forecast, Transfer
 from tests.local_hub import REVISION, Fault, LocalHub
 
@@ -82,6 +83,20 @@ def test_only_what_is_needed_is_fetched(hub: LocalHub) -> None:
         *("tokenizer/tokenizer.json", "tokenizer/spiece.model"),
     }
     assert not [seen.path for seen in hub.seen if seen.path.endswith((".bin", ".py", ".md")) or "evil" in seen.path]
+
+
+def test_parts_beside_the_index_come_and_unused_ones_do_not(hub: LocalHub) -> None:
+    index = {**INDEX, "prompt_enhancer": ["transformers", "Z"]}
+    hub.files[REPO] |= {
+        "model_index.json": json.dumps(index).encode(),
+        "latent_upsampler/config.json": b"{}",
+        "latent_upsampler/model.safetensors": b"beside",
+        "prompt_enhancer/model.safetensors": b"large",
+    }
+    parts = Parts(extra=("latent_upsampler",), unused=("prompt_enhancer",))
+    files = set(fetch(parts=parts).files)
+    assert {"latent_upsampler/config.json", "latent_upsampler/model.safetensors", WEIGHTS} <= files
+    assert "prompt_enhancer/model.safetensors" not in files
 
 
 def test_three_cuts_at_half_are_resumed_by_range(hub: LocalHub) -> None:

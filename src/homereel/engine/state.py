@@ -73,7 +73,8 @@ class DenoiseState:
         try:
             with safe_open(str(path), framework="pt") as stored:
                 about = stored.metadata() or {}
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+                # Copied, since sums over memory that is aligned otherwise may differ in the last bit.
+                tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
             if about.get("format") != _FORMAT:
                 raise ValueError(f"its format is {about.get('format')!r}")
             num_past = sum(name.startswith("history.") for name in tensors)

@@ -101,6 +101,8 @@ class ModelCard(_Card):
     repo: str  # on the hub, or empty
     gated: bool = False  # the hub asks who you are before it gives the files
     pickled: bool = False  # the repository has no safetensors files
+    extra_parts: tuple[str, ...] = ()  # folders beside those of its index that are fetched
+    unused_parts: tuple[str, ...] = ()  # components of its index that homereel has no use for
     download_bytes: int | None
     vram_bytes: int | None = None  # the least with which its makers say it runs
     open_vocabulary: bool

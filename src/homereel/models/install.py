@@ -10,6 +10,7 @@ from homereel.models.card import ModelCard
 from homereel.models.registry import find_card, is_catalogued
 from homereel.weights.file_index import read_index
 from homereel.weights.hub import fetch_model, remove_model
+from homereel.weights.hub_listing import Parts
 from homereel.weights.imported import imported_model, remove_imported
 from homereel.weights.installed import Installed, installed_model, read_marker, remove_marker, write_marker
 from homereel.weights.transfer import OnForecast, OnNote, OnTransfer, ShouldStop
@@ -71,6 +72,7 @@ def pull_model(
         return Pulled(card.id, str(here.snapshot), here.num_bytes, fetched_bytes=0, reused_bytes=0)
     fetched = fetch_model(
         card.repo,
+        parts=Parts(extra=card.extra_parts, unused=card.unused_parts),
         index=read_index(),
         on_forecast=on_forecast,
         on_transfer=on_transfer,

@@ -13,7 +13,7 @@ from homereel.weights.hashes import remember_hash
 from homereel.weights.hub_cache import HubCache, adopt, free_bytes, is_right
 from homereel.weights.hub_download import download
 from homereel.weights.hub_errors import check_online, hub_errors
-from homereel.weights.hub_listing import INDEX, Listing, RemoteFile, list_model, needed_files
+from homereel.weights.hub_listing import INDEX, Listing, Parts, RemoteFile, list_model, needed_files
 from homereel.weights.model_folder import read_json
 from homereel.weights.transfer import Forecast, Meter, OnForecast, OnNote, OnTransfer, ShouldStop
 
@@ -34,6 +34,7 @@ class Fetched:
 def fetch_model(
     repo: str,
     *,
+    parts: Parts | None = None,
     index: FileIndex | None = None,
     on_forecast: OnForecast | None = None,
     on_transfer: OnTransfer | None = None,
@@ -42,7 +43,8 @@ def fetch_model(
 ) -> Fetched:
     """Bring a model in diffusers layout, or what is missing of it.
 
-    `index` knows files elsewhere on this disk; one with the right size and hash is linked instead of fetched.
+    `parts` says where the model differs from its own index. `index` knows files elsewhere on this disk; one with
+    the right size and hash is linked instead of fetched.
     `on_forecast` is told what it will take before the weights come, and may raise to call it off.
 
     Raises WeightsError: offline, refused, no room, cut for good, or a file that is not what the hub says it is
@@ -57,7 +59,7 @@ def fetch_model(
         listing.file(INDEX)
         with cache.locked(on_note=on_note):
             cache.prepare()
-            job = _Fetch(cache, listing, on_transfer=on_transfer, on_note=on_note, should_stop=should_stop)
+            job = _Fetch(cache, listing, parts=parts, on_transfer=on_transfer, on_note=on_note, should_stop=should_stop)
             return job.run(index or FileIndex({}), on_forecast=on_forecast)
 
 
@@ -78,18 +80,19 @@ class _Fetch:
         cache: HubCache,
         listing: Listing,
         *,
+        parts: Parts | None,
         on_transfer: OnTransfer | None,
         on_note: OnNote | None,
         should_stop: ShouldStop | None,
     ) -> None:
-        self.cache, self.listing = cache, listing
+        self.cache, self.listing, self.parts = cache, listing, parts
         self.on_transfer, self.on_note, self.should_stop = on_transfer, on_note, should_stop
 
     def run(self, index: FileIndex, *, on_forecast: OnForecast | None) -> Fetched:
         first = self.listing.file(INDEX)
         if not self._is_here(first):
             self._bring(first, Meter(total_bytes=first.size, on_transfer=None))
-        files = needed_files(self.listing, read_json(self.cache.blob(first)))
+        files = needed_files(self.listing, read_json(self.cache.blob(first)), parts=self.parts)
         missing = [file for file in files if not self._is_here(file)]
         reused = [file for file in missing if self._reuse(file, index)]
         missing = [file for file in missing if file not in reused]

@@ -64,13 +64,23 @@ def list_model(repo: str) -> Listing:
     return Listing(repo=repo, revision=revision, files=tuple(_files(info.siblings or ())))
 
 
-def needed_files(listing: Listing, index: Mapping[str, Any]) -> tuple[RemoteFile, ...]:
+@dataclass(frozen=True)
+class Parts:
+    """How a model's parts differ from those in its index: what lies beside it, and what homereel has no use for."""
+
+    extra: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+
+def needed_files(listing: Listing, index: Mapping[str, Any], *, parts: Parts | None = None) -> tuple[RemoteFile, ...]:
     """The index, our own card, and of each component in the index: configuration, safetensors, tokenizer; no code."""
-    components = {
+    parts = parts or Parts()
+    components = {*parts.extra} | {
         name
         for name, value in index.items()
         if isinstance(value, list) and len(value) == 2 and value[0] is not None and _PART.fullmatch(name)
     }
+    components -= {*parts.unused}
     needed = [file for file in listing.files if _is_needed(file.path, components)]
     if not any(file.path.endswith(".safetensors") for file in needed):
         listing.file(INDEX)  # tells of pickles, if that is all there is

@@ -20,6 +20,8 @@ def _ltx(**facts: object) -> ModelCard:
         "open_vocabulary": True,
         "max_sequence_length": 1024,
         "supported": True,
+        "extra_parts": ("latent_upsampler",),
+        "unused_parts": ("prompt_enhancer", "duration_head"),
     }
     return ModelCard.model_validate({**common, **facts})
 
