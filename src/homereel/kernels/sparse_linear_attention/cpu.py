@@ -1,0 +1,148 @@
+"""Sparse-linear attention by chunked gathers, in plain PyTorch: fast on a CPU, right on any device.
+
+The kept blocks of keys and values of a few query blocks are gathered side by side, and each query block attends to
+its own row of them. A few at a time stay in the cache; all at once is 2 to 3 times slower. A ragged last block costs
+no mask: it is always the last of a row, so rows that hold it are taken together and cut at its true end.
+
+Shapes: B batch, L tokens, H heads, D head size; Q blocks of queries, K blocks of keys, T blocks kept; N = B·H,
+R = B·H·Q rows; S tokens of a block of queries, G tokens gathered for a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from homereel.kernels.sparse_linear_attention.blocks import num_blocks_of
+from homereel.kernels.sparse_linear_attention.linear import linear_branch
+
+CHUNK = 8  # query blocks at a time
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Queries in blocks, keys and values as rows of a table of blocks, and each row's places in that table."""
+
+    q_RSD: Tensor
+    k_table: Tensor  # (B·H·K, block_k·D); beyond the last token zeros
+    v_table: Tensor
+    places_RT: Tensor
+    length: int
+    block_k: int
+
+    def chunks(self) -> Iterator[tuple[Tensor, int]]:
+        """Indices of a few rows, and how many of their gathered tokens are real."""
+        num_blocks = num_blocks_of(self.length, block=self.block_k)
+        padding = num_blocks * self.block_k - self.length
+        width = self.places_RT.shape[1] * self.block_k
+        ragged = self.places_RT[:, -1] % num_blocks == num_blocks - 1
+        for group, tokens in ((~ragged, width), (ragged, width - padding)):
+            if group.any():
+                yield from ((rows, tokens) for rows in group.nonzero().squeeze(1).split(CHUNK))
+
+    def gather(self, table: Tensor, rows: Tensor) -> Tensor:
+        """The kept blocks of these rows, side by side: (rows, G, D)."""
+        places = self.places_RT[rows]
+        return table.index_select(0, places.flatten()).view(len(rows), -1, self.q_RSD.shape[-1])
+
+
+def forward(
+    q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, kept_BHQT: Tensor, *, block_q: int, block_k: int, save: bool
+) -> tuple[Tensor, Tensor]:
+    """The sparse part (B, L, H, D), and the log-sum-exp of its scores (B, H, L), which is empty unless `save`."""
+    batch, length, heads, size = q_BLHD.shape
+    table = make_rows(q_BLHD, k_BLHD, v_BLHD, kept_BHQT, block_q=block_q, block_k=block_k)
+    out_RSD = torch.empty_like(table.q_RSD)
+    lse_RS = out_RSD.new_empty(out_RSD.shape[:2] if save else 0, dtype=accumulator(q_BLHD.dtype))
+    for rows, tokens in table.chunks():
+        q, k, v = table.q_RSD[rows], table.gather(table.k_table, rows), table.gather(table.v_table, rows)
+        k, v = k[:, :tokens], v[:, :tokens]
+        if save:
+            scores_RSG = (q @ k.mT).to(lse_RS.dtype) * size**-0.5
+            lse_RS[rows] = scores_RSG.logsumexp(-1)
+            attended = (scores_RSG - lse_RS[rows].unsqueeze(-1)).exp().to(v.dtype) @ v
+        else:
+            attended = F.scaled_dot_product_attention(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1)).squeeze(1)
+        out_RSD.index_copy_(0, rows, attended)
+    lse = lse_RS.view(batch, heads, -1)[:, :, :length].contiguous() if save else lse_RS
+    return to_tokens(out_RSD, batch=batch, length=length), lse
+
+
+def add_linear_branch(
+    out_BLHD: Tensor, q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, *, weight: Tensor, bias: Tensor | None
+) -> Tensor:
+    """out + proj(o_l), a head at a time; a projection that is still zero costs nothing but its bias."""
+    if not weight.any():
+        return out_BLHD if bias is None else out_BLHD + bias.to(out_BLHD.dtype)
+    total_BLHD = out_BLHD.clone()
+    for head in range(q_BLHD.shape[2]):
+        q, k, v = (x[:, :, head] for x in (q_BLHD, k_BLHD, v_BLHD))
+        total_BLHD[:, :, head] += linear_branch(q, k, v, weight_ED=weight, bias_E=bias)
+    return total_BLHD
+
+
+def backward(
+    grad_BLHD: Tensor,
+    q_BLHD: Tensor,
+    k_BLHD: Tensor,
+    v_BLHD: Tensor,
+    kept_BHQT: Tensor,
+    *,
+    sparse_BLHD: Tensor,
+    lse_BHL: Tensor,
+    block_q: int,
+    block_k: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q, k and v through the sparse part, in the accumulator's dtype."""
+    batch, length, _, size = q_BLHD.shape
+    dtype, scale = accumulator(q_BLHD.dtype), size**-0.5
+    table = make_rows(q_BLHD, k_BLHD, v_BLHD, kept_BHQT, block_q=block_q, block_k=block_k)
+    grad_RSD = to_blocks(grad_BLHD.to(dtype), block=block_q)
+    delta_RS = (grad_RSD * to_blocks(sparse_BLHD.to(dtype), block=block_q)).sum(-1)
+    lse_RS = F.pad(lse_BHL, (0, -length % block_q)).reshape(-1, block_q)
+    gather, grad_q = table.gather, torch.empty_like(grad_RSD)
+    grad_k, grad_v = (torch.zeros_like(x, dtype=dtype) for x in (table.k_table, table.v_table))
+    for rows, tokens in table.chunks():
+        q, k, v = (x.to(dtype) for x in (table.q_RSD[rows], gather(table.k_table, rows), gather(table.v_table, rows)))
+        p_RSG = (q @ k.mT * scale - lse_RS[rows].unsqueeze(-1)).exp()
+        p_RSG[..., tokens:] = 0
+        ds_RSG = p_RSG * (grad_RSD[rows] @ v.mT - delta_RS[rows].unsqueeze(-1)) * scale
+        places = table.places_RT[rows].flatten()
+        grad_q.index_copy_(0, rows, ds_RSG @ k)
+        grad_k.index_add_(0, places, (ds_RSG.mT @ q).view(len(places), -1))
+        grad_v.index_add_(0, places, (p_RSG.mT @ grad_RSD[rows]).view(len(places), -1))
+    blocks_k, blocks_v = (x.view(len(x), block_k, size) for x in (grad_k, grad_v))
+    return (
+        to_tokens(grad_q, batch=batch, length=length),
+        to_tokens(blocks_k, batch=batch, length=length),
+        to_tokens(blocks_v, batch=batch, length=length),
+    )
+
+
+def accumulator(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def make_rows(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, kept_BHQT: Tensor, *, block_q: int, block_k: int) -> Rows:
+    batch, length, heads, _ = q_BLHD.shape
+    first_N = torch.arange(batch * heads, device=q_BLHD.device) * num_blocks_of(length, block=block_k)
+    places = kept_BHQT.flatten(0, 1) + first_N.view(-1, 1, 1)
+    k_table, v_table = (to_blocks(x, block=block_k).flatten(1) for x in (k_BLHD, v_BLHD))
+    return Rows(to_blocks(q_BLHD, block=block_q), k_table, v_table, places.flatten(0, 1), length, block_k)
+
+
+def to_blocks(x_BLHD: Tensor, *, block: int) -> Tensor:
+    """(B, L, H, D) to (B·H·blocks, block, D), the last block filled up with zeros."""
+    x_BHLD = F.pad(x_BLHD.transpose(1, 2), (0, 0, 0, -x_BLHD.shape[1] % block))
+    return x_BHLD.reshape(-1, block, x_BLHD.shape[3])
+
+
+def to_tokens(x: Tensor, *, batch: int, length: int) -> Tensor:
+    """(B·H·blocks, block, D) back to (B, L, H, D), contiguous."""
+    num_blocks = num_blocks_of(length, block=x.shape[1])
+    x_BHLD = x.view(batch, -1, num_blocks * x.shape[1], x.shape[2])
+    return x_BHLD[:, :, :length].transpose(1, 2).contiguous()

@@ -1,0 +1,56 @@
+"""The linear branch: every token meets every other through one D × D state, in plain PyTorch, forward and backward.
+
+With φ the softmax over D: y = proj(φ(q) (φ(k)ᵀ v) / (ε + φ(q) Σφ(k))). The projection is folded into the state,
+(φ(k)ᵀ v) Wᵀ, which costs D³ instead of L·D². Here a head is a matrix: N is batch × heads, L tokens, D and E head
+size, before and after the projection.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-5
+
+
+def linear_branch(q_NLD: Tensor, k_NLD: Tensor, v_NLD: Tensor, *, weight_ED: Tensor, bias_E: Tensor | None) -> Tensor:
+    """y (N, L, E), in the dtype of q."""
+    phi_k_NLD = feature_map(k_NLD)
+    state_NDE = (phi_k_NLD.mT @ v_NLD) @ weight_ED.to(v_NLD.dtype).mT
+    phi_q_NLD = feature_map(q_NLD)
+    weight_sum_NL1 = phi_q_NLD @ phi_k_NLD.sum(1).unsqueeze(-1) + EPSILON
+    y_NLE = (phi_q_NLD @ state_NDE).div_(weight_sum_NL1)
+    return y_NLE if bias_E is None else y_NLE.add_(bias_E.to(y_NLE.dtype))
+
+
+def feature_map(x_NLD: Tensor) -> Tensor:
+    """φ: softmax over the head size, in float32, back in the dtype of x."""
+    return x_NLD.softmax(-1, dtype=torch.promote_types(x_NLD.dtype, torch.float32)).to(x_NLD.dtype)
+
+
+def linear_branch_backward(
+    grad_NLE: Tensor, q_NLD: Tensor, k_NLD: Tensor, v_NLD: Tensor, *, weight_ED: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of q, k, v, weight and bias, in the compute dtype (float32, or float64).
+
+    With n = φ(q) S and d = ε + φ(q) z, where S is the state before the projection and z = Σφ(k): y = (n / d) Wᵀ + b.
+    """
+    dtype = torch.promote_types(q_NLD.dtype, torch.float32)
+    grad_NLE, q_NLD, k_NLD, v_NLD, weight_ED = (x.to(dtype) for x in (grad_NLE, q_NLD, k_NLD, v_NLD, weight_ED))
+    phi_q_NLD, phi_k_NLD = q_NLD.softmax(-1), k_NLD.softmax(-1)
+    state_NDD, sum_N1D = phi_k_NLD.mT @ v_NLD, phi_k_NLD.sum(1, keepdim=True)
+    d_NL1 = phi_q_NLD @ sum_N1D.mT + EPSILON
+    mean_NLD = (phi_q_NLD @ state_NDD) / d_NL1
+
+    grad_weight = torch.einsum("nle,nld->ed", grad_NLE, mean_NLD)
+    grad_mean_NLD = grad_NLE @ weight_ED
+    grad_n_NLD = grad_mean_NLD / d_NL1
+    grad_d_NL1 = -(grad_n_NLD * mean_NLD).sum(-1, keepdim=True)
+    grad_state_NDD, grad_sum_N1D = phi_q_NLD.mT @ grad_n_NLD, grad_d_NL1.mT @ phi_q_NLD
+    grad_q = _softmax_backward(phi_q_NLD, grad_n_NLD @ state_NDD.mT + grad_d_NL1 * sum_N1D)
+    grad_k = _softmax_backward(phi_k_NLD, v_NLD @ grad_state_NDD.mT + grad_sum_N1D)
+    return grad_q, grad_k, phi_k_NLD @ grad_state_NDD, grad_weight, grad_NLE.sum((0, 1))
+
+
+def _softmax_backward(y: Tensor, grad: Tensor) -> Tensor:
+    return y * (grad - (y * grad).sum(-1, keepdim=True))
