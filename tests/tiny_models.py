@@ -66,7 +66,7 @@ def save_tiny_kind(folder: Path, kind: str) -> Path:
     """One of the other Wans, by what its id ends in."""
     from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 
-    pipeline = "WanVACEPipeline" if kind == "vace" else "WanPipeline" if kind == "t2v-a14b" else "WanImageToVideoPipeline"
+    pipeline = {"vace": "WanVACEPipeline", "t2v-a14b": "WanPipeline"}.get(kind, "WanImageToVideoPipeline")
     save_tiny_model(folder, first_frame=False)
     index = {**json.loads((folder / "model_index.json").read_text()), "_class_name": pipeline}
     network: Any = WanVACETransformer3DModel if kind == "vace" else WanTransformer3DModel
@@ -95,7 +95,12 @@ def _save_eye(folder: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(5)
         config = CLIPVisionConfig(
-            hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=28,
+            patch_size=14,
         )
         CLIPVisionModel(config).save_pretrained(folder / "image_encoder")
     file = folder / "image_encoder" / "model.safetensors"

@@ -69,6 +69,8 @@ class RequestOptions(TypedDict, total=False):
     references: Sequence[str | Path]
     sound: bool
     loras: Sequence[LoraUse | Mapping[str, Any]]
+    passes: str | Sequence[str]
+    turbo: Literal["off", "safe", "max"] | None
 
 
 def generate(

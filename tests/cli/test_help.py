@@ -13,8 +13,9 @@ from tests.cli.conftest import Cli
 
 HEAVY = {"torch", "numpy", "pydantic", "av", "PIL", "diffusers", "transformers", "tokenizers", "safetensors"}
 COMMANDS = [
-    ["generate"], ["info"], ["replay"], ["models"], ["models", "info"], ["models", "pull"], ["models", "rm"],
-    ["models", "scan"], ["models", "import"], ["lora"], ["lora", "check"], ["exam"], ["train"], ["train", "pocket"],
+    ["generate"], ["info"], ["replay"], ["compare"], ["models"], ["models", "info"], ["models", "pull"],
+    ["models", "rm"], ["models", "scan"], ["models", "import"], ["lora"], ["lora", "check"], ["exam"], ["fidelity"],
+    ["train"], ["train", "pocket"],
 ]  # fmt: skip
 
 SHOW_MODULES = """

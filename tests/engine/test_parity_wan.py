@@ -104,7 +104,7 @@ def wish(folder: Path, **fields: Any) -> Request:
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 @pytest.mark.parametrize("kind", ["i2v", "flf2v", "i2v-a14b"])
 @pytest.mark.parametrize("ends", [("image",), ("image", "last")])
-def test_pictures_as_channels(
+def test_pictures_as_channels(  # noqa: PLR0917
     kind_dir: MakeKind, ours: Any, tmp_path: Path, kind: str, ends: tuple[str, ...], guidance: float
 ) -> None:
     from diffusers import WanImageToVideoPipeline
@@ -128,7 +128,7 @@ def test_pictures_as_channels(
         ("t2v", ("image",), "takes no picture; models that do: pocket, "),
     ],
 )
-def test_a_wan_says_which_pictures_it_takes(
+def test_a_wan_says_which_pictures_it_takes(  # noqa: PLR0917
     kind_dir: MakeKind, session: Session, tmp_path: Path, kind: str, ends: tuple[str, ...], message: str
 ) -> None:
     files = {name: picture(tmp_path, f"{name}.png", seed=0) for name in ends}

@@ -15,19 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homereel.core.inputs import Inputs
-from homereel.core.model import Defaults, Grid, Shapes, Stage
+from homereel.core.model import Blocks, Defaults, Grid, Shapes, Stage
 from homereel.core.plan import Plan
 from homereel.core.protocols import ModelFacts, StepTime, Use
 from homereel.core.request import Request
 from homereel.core.sound import Sound
 from homereel.models.card import ModelCard, read_folder_card
+from homereel.models.network_pass import named_pass
 from homereel.models.text import Tokenizer
 from homereel.weights.model_folder import ModelFolder
 
 STANDARD = Defaults(width=832, height=480, num_frames=81, fps=16, steps=50, guidance=5, shift=3, sampler="unipc")
 
 
-def open_one_file(*, name: str, folder: ModelFolder, card: ModelCard | None, compute: bool) -> ModelFacts:  # noqa: ARG001
+def open_one_file(*, name: str, folder: ModelFolder, card: ModelCard | None, compute: bool) -> ModelFacts:
     """See `OpenFamily`. Torch is imported in methods only, so what computes may also say the facts."""
     standard = card.defaults.settled() if card else STANDARD
     return OneFileFamily(name, folder, read_folder_card(folder.path).defaults.over(standard))
@@ -43,15 +44,24 @@ class OneFileFamily:
 
     name = "one-file"
     inputs, required = frozenset({"text"}), frozenset[str]()
-    makes_sound = False
+    makes_sound, told_pace = False, False
     components, decoders = ("text_encoder", "transformer", "vae"), frozenset({"vae"})
-    grid = Grid(width_multiple=16, height_multiple=16, frame_multiple=4, max_width=1280, max_height=1280, max_frames=121)
+    grid = Grid(
+        width_multiple=16, height_multiple=16, frame_multiple=4, max_width=1280, max_height=1280, max_frames=121
+    )
+
+    @property
+    def block_facts(self) -> Blocks:
+        config = self.folder.config("transformer")
+        return Blocks("wan", config["num_layers"], config["num_attention_heads"], config["attention_head_dim"])
 
     def shapes(self, *, width: int, height: int, num_frames: int, dtype: str) -> Shapes:
         item, channels = (4 if dtype == "float32" else 2), self.folder.config("vae")["z_dim"]
         latents = (1, channels, (num_frames - 1) // 4 + 1, height // 8, width // 8)
         tokens = math.prod(latents[2:]) // 4
-        return Shapes(latents, tokens, denoise_bytes=tokens * 50_000 * item, decode_bytes=width * height * 12_000 * item)
+        return Shapes(
+            latents, tokens, denoise_bytes=tokens * 50_000 * item, decode_bytes=width * height * 12_000 * item
+        )
 
     def stages(self, plan: Plan) -> tuple[Stage, ...]:
         shapes = self.shapes(width=plan.width, height=plan.height, num_frames=plan.num_frames, dtype=plan.dtype)
@@ -64,7 +74,7 @@ class OneFileFamily:
     def files(self) -> Mapping[str, Path]:
         return self.folder.files(self.components)
 
-    def remarks(self, request: Request) -> tuple[str, ...]:  # noqa: ARG002
+    def remarks(self, request: Request) -> tuple[str, ...]:
         return ()
 
     def vocabulary(self) -> tuple[str, ...]:
@@ -91,10 +101,10 @@ class OneFileFamily:
             rows = [encoder(torch.tensor([tokenizer.ids(text)])).last_hidden_state for text in texts]
         return [torch.nn.functional.pad(row, (0, 0, 0, self._max_tokens - row.shape[1])) for row in rows]
 
-    def begin(self, stage: int, noise: Sequence[Any], **others: Any) -> Any:  # noqa: ARG002
+    def begin(self, stage: int, noise: Sequence[Any], **others: Any) -> Any:
         return noise[0]
 
-    def denoiser(self, timestep: float) -> str:  # noqa: ARG002
+    def denoiser(self, timestep: float) -> str:
         return "transformer"
 
     def velocity(
@@ -110,17 +120,17 @@ class OneFileFamily:
         import torch
 
         flows = []
-        for text in conditions:
-            with torch.inference_mode():
+        for name, text in zip(("prompt", "negative"), conditions, strict=False):
+            with named_pass(denoiser, name, time=time, stage=self.stages(plan)[0]), torch.inference_mode():
                 flow = denoiser(latents.to(denoiser.dtype), time.timestep.expand(1), text, return_dict=False)[0]
             flows.append(flow.float())
             on_pass()
         return flows[0] if len(flows) == 1 else flows[1] + plan.guidance * (flows[0] - flows[1])
 
-    def finish(self, stage: int, latents: Any, **others: Any) -> Any:  # noqa: ARG002
+    def finish(self, stage: int, latents: Any, **others: Any) -> Any:
         return latents
 
-    def decode(self, latents: Any, *, plan: Plan, use: Use) -> tuple[NDArray[np.uint8], Sound | None]:  # noqa: ARG002
+    def decode(self, latents: Any, *, plan: Plan, use: Use) -> tuple[NDArray[np.uint8], Sound | None]:
         import torch
 
         from homereel.models.picture import to_frames
@@ -130,11 +140,14 @@ class OneFileFamily:
             mean, spread = latent_statistics(vae)
             return to_frames(vae.decode(latents * spread + mean).sample[0]), None
 
-    def preview(self, stage: int, latents: Any, *, plan: Plan, use: Use) -> NDArray[np.uint8]:  # noqa: ARG002
+    def preview(self, stage: int, latents: Any, *, plan: Plan, use: Use) -> NDArray[np.uint8]:
         return self.decode(latents[:, :, :1], plan=plan, use=use)[0]
 
     def blocks(self, denoiser: Any) -> Sequence[Any]:
         return tuple(denoiser.blocks)
+
+    def side_blocks(self, denoiser: Any) -> Sequence[Any]:
+        return ()
 
     @property
     def _max_tokens(self) -> int:

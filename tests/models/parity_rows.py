@@ -88,7 +88,7 @@ def _wan(pipeline: str) -> Oracle:
 
 
 def _hunyuan(folder: Path, request: Request) -> Tensor:
-    given = {"image": Image.open(request.image)} if request.image else {}
+    given: dict[str, Any] = {"image": Image.open(request.image)} if request.image else {}
     found: Tensor = test_parity_hunyuan.theirs(folder, request, **given)
     return found
 

@@ -51,9 +51,7 @@ def warm() -> Iterator[Session]:
         yield session
 
 
-def test_latents_equal_diffusers(
-    row: ParityRow, wish: Request, warm: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_latents_equal_diffusers(row: ParityRow, wish: Request, warm: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same sums in float32, in another order, over a few steps of networks of two layers: 1e-5."""
     expected = row.oracle(Path(wish.model or ""), wish)
     kind = type(warm.family(wish.model))
@@ -119,7 +117,7 @@ def test_what_it_does_not_take_is_refused_with_those_which_do(wish: Request, war
     }
     assert set(wrong) == set(OPTIONS) - {"mask"}, "a mask comes with footage"
     for kind in wrong.keys() - taken:
-        with pytest.raises(UnsupportedInput, match="models that do: .*[a-z]") as caught:
+        with pytest.raises(UnsupportedInput, match=r"models that do: .*[a-z]") as caught:
             make_plan(wish.replace(**wrong[kind]), session=warm)
         assert caught.value.field == kind
 

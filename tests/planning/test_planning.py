@@ -11,7 +11,7 @@ import pytest
 
 from homereel.core.errors import InvalidRequest, UnsupportedInput
 from homereel.core.machine import Machine
-from homereel.core.model import Defaults, Grid, Shapes, Stage
+from homereel.core.model import Blocks, Defaults, Grid, Shapes, Stage
 from homereel.core.plan import Footage, Plan
 from homereel.core.request import Request
 from homereel.planning import machine as machine_module
@@ -22,6 +22,7 @@ from homereel.planning.plan import plan_clip
 GIB = 1024**3
 LAPTOP = Machine("cpu", "laptop", 2, 16 * GIB, None, bf16_fast=False)
 STANDARD = Defaults(96, 96, 33, 16, 30, 4.0, 2.0, "unipc")
+BLOCKS = Blocks(layout="wan", num_blocks=2, num_heads=2, head_size=64)
 GRID = Grid(16, 16, 4, 1024, 1024, 253)
 CARD = Machine("cuda", "card", 8, 64 * GIB, 8 * GIB, bf16_fast=True)
 
@@ -34,8 +35,10 @@ class Facts:
     inputs: frozenset[str] = frozenset({"text"})
     required: frozenset[str] = frozenset()
     makes_sound: bool = False
+    told_pace: bool = False
     defaults: Defaults = STANDARD
     grid: Grid = GRID
+    block_facts: Blocks = BLOCKS
     model = "facts"
     name = "wan"
     components = ("text_encoder", "transformer", "vae")
@@ -275,3 +278,8 @@ def test_a_containers_limits_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     (tmp_path / "memory.max").write_text(f"{64 * 1024**2}\n")
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     assert (usable_cpus(), usable_ram_bytes()) == (1, 64 * 1024**2)
+
+
+def test_a_model_that_is_told_the_pace_keeps_its_speed() -> None:
+    assert any("2 times as fast" in warning for warning in plan_of(fps=32).warnings)
+    assert not plan_of(Facts(told_pace=True), fps=32).warnings

@@ -13,8 +13,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from homereel import __version__
+from homereel.cli.compare import compare
 from homereel.cli.exam import exam
 from homereel.cli.failures import STOPPED, tell_failure, tell_stopped
+from homereel.cli.fidelity import fidelity
 from homereel.cli.generate import EXAMPLES, generate
 from homereel.cli.info import info
 from homereel.cli.lora import lora
@@ -60,9 +62,11 @@ def common(
 app.command(rich_help_panel=_MAKE, epilog=EXAMPLES)(generate)
 app.command(rich_help_panel=_MAKE)(info)
 app.command(rich_help_panel=_MAKE)(replay)
+app.command(rich_help_panel=_MAKE)(compare)
 app.add_typer(models, rich_help_panel=_MODELS)
 app.add_typer(lora, rich_help_panel=_MODELS)
 app.command(rich_help_panel=_MODELS)(exam)
+app.command(rich_help_panel=_MODELS)(fidelity)
 app.add_typer(train, rich_help_panel=_MODELS)
 
 

@@ -123,6 +123,7 @@ class _Show:
         summary = (
             f"{plan.model} on {plan.device}: {plan.width}x{plan.height}, "
             f"{plan.num_frames} frames ({plan.clip_seconds:.2f} s), {plan.steps} steps"
+            + (f", {', '.join(plan.passes)} ({plan.exactness})" if plan.passes else "")
         )
         warnings = [f"warning: {warning}" for warning in plan.warnings]
         for note in (*plan.adjustments, *warnings, *([] if self._quiet else [summary])):

@@ -157,6 +157,24 @@ def generate(
     sampler: Annotated[
         str | None, typer.Option("--sampler", metavar="NAME", rich_help_panel=_LOOK, help="unipc or euler.")
     ] = None,
+    passes: Annotated[
+        str | None,
+        typer.Option(
+            "--passes",
+            metavar="LIST",
+            rich_help_panel=_LOOK,
+            help="How to be faster, such as sparse_attention:0.15,int8 (docs/passes.md).",
+        ),
+    ] = None,
+    turbo: Annotated[
+        str | None,
+        typer.Option(
+            "--turbo",
+            metavar="LEVEL",
+            rich_help_panel=_LOOK,
+            help="Be faster where it pays here: off, safe (the same clip), max (nearly the same).",
+        ),
+    ] = None,
     no_audio: Annotated[
         bool,
         typer.Option("--no-audio", metavar="", rich_help_panel=_LOOK, help="Without sound, if the model makes any."),
@@ -234,6 +252,8 @@ def generate(
             "references": reference or [],
             "sound": not no_audio,
             "loras": read_loras(lora or []),
+            "passes": passes,
+            "turbo": turbo,
         },
     )
     make_clips(wish, as_json=as_json, quiet=quiet)

@@ -44,6 +44,23 @@ class Shapes:
 
 
 @dataclass(frozen=True)
+class Blocks:
+    """The repeated blocks of a denoiser, for techniques that change how they compute.
+
+    `layout` says how a block is built, which is what a technique has to know of a family: "wan" (attention of the
+    picture's tokens to themselves, then to words), "joint" (picture and words attend together), "two streams"
+    (picture and sound, each as in "wan"). `residual_ratios` are how much what all blocks add grows from one step to
+    the next, over the steps of a clip, where that was measured.
+    """
+
+    layout: str
+    num_blocks: int
+    num_heads: int
+    head_size: int
+    residual_ratios: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Stage:
     """One run of the denoising loop; most models make a clip in one.
 

@@ -11,17 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from homereel.core.inputs import Inputs
 from homereel.core.machine import Machine
-from homereel.core.model import Defaults, Grid, Shapes, Stage
+from homereel.core.model import Blocks, Defaults, Grid, Shapes, Stage
 from homereel.core.plan import Plan
-from homereel.core.request import Request
 from homereel.core.sound import Sound
+
+if TYPE_CHECKING:  # passes and kernels are used where pydantic is not installed
+    from homereel.core.request import Request
 
 Tensor: TypeAlias = Any  # a torch.Tensor
 Component: TypeAlias = Any  # a loaded network, such as a torch.nn.Module
@@ -69,6 +71,11 @@ class ModelFacts(Protocol):
     def makes_sound(self) -> bool: ...
 
     @property
+    def told_pace(self) -> bool:
+        """Whether the network is told how many frames a second there are, and moves accordingly."""
+        ...
+
+    @property
     def defaults(self) -> Defaults: ...
 
     @property
@@ -82,6 +89,11 @@ class ModelFacts(Protocol):
     @property
     def decoders(self) -> frozenset[str]:
         """Those of the components that turn latents into frames and sound."""
+        ...
+
+    @property
+    def block_facts(self) -> Blocks:
+        """The blocks that passes take hold of."""
         ...
 
     def shapes(self, *, width: int, height: int, num_frames: int, dtype: str) -> Shapes: ...
@@ -176,23 +188,56 @@ class Family(ModelFacts, Protocol):
         ...
 
     def blocks(self, denoiser: Component) -> Sequence[Component]:
-        """The repeated blocks, in order, for passes."""
+        """The repeated blocks through which the latents go, in order, for passes."""
+        ...
+
+    def side_blocks(self, denoiser: Component) -> Sequence[Component]:
+        """Blocks of the same kind beside these, such as those that look at what controls a clip; mostly none."""
         ...
 
 
 class Pass(Protocol):
-    """A technique that changes how a component computes: a frozen dataclass that can be undone."""
+    """A technique that changes how a denoiser computes: a frozen dataclass that can be undone."""
 
     @property
     def name(self) -> str: ...
 
     @property
+    def spec(self) -> str:
+        """The name with its settings, in the words that choose it again, such as "sparse_attention:0.1"."""
+        ...
+
+    @property
     def exactness(self) -> str:
-        """exact, approximate or distilled."""
+        """exact (but for rounding), approximate or distilled."""
+        ...
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a step depends on the steps before it, so that a clip cannot be taken up in the middle."""
+        ...
+
+    @property
+    def undo_holds_weights(self) -> bool:
+        """Whether undo keeps the weights that were replaced; it is dropped where the component can be loaded anew."""
+        ...
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files of its own that decide what a clip looks like, such as tuned weights."""
         ...
 
     def check(self, family: Family, machine: Machine) -> None:
         """Raises UnsupportedPass, with the reason and the way out."""
         ...
 
-    def apply(self, component: Component, family: Family) -> Undo: ...
+    def apply(self, component: Component, family: Family) -> Undo:
+        """Change a loaded denoiser; undo makes it compute as before, to the bit.
+
+        Raises UnsupportedPass if the denoiser is not what the family said, and leaves it as it was.
+        """
+        ...
+
+    def start(self, component: Component) -> None:
+        """Called on a component that it was applied to, at the start of each clip: forget the one before."""
+        ...

@@ -30,6 +30,7 @@ _SHORTER = {
     "greater than": "more than",
 }
 
+_PassText = Annotated[str, Field(min_length=1, max_length=1_000)]
 _Side = Annotated[int, Field(ge=1, le=16_384)]
 
 
@@ -93,6 +94,8 @@ class Request(BaseModel):
     references: Annotated[tuple[Path, ...], Field(max_length=16)] = ()
     sound: bool = True  # where the model can
     loras: Annotated[tuple[LoraUse, ...], Field(max_length=16)] = ()
+    passes: Annotated[tuple[_PassText, ...], Field(max_length=16)] = ()  # or one text, with commas between
+    turbo: Literal["off", "safe", "max"] | None = None  # chooses passes that pay on this machine
 
     if not TYPE_CHECKING:  # the checker keeps pydantic's typed keywords
 
@@ -131,6 +134,19 @@ class Request(BaseModel):
         if not value:
             raise ValueError('it is empty; describe what to see, such as "a red ball bounces on a green floor"')
         return value
+
+    @field_validator("passes", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @model_validator(mode="after")
+    def _one_way_to_be_fast(self) -> Self:
+        if self.passes and self.turbo not in (None, "off"):
+            raise ValueError("passes and turbo both say how to be fast; keep one of them")
+        return self
 
     @field_validator("image", "last", "video", "mask", mode="before")
     @classmethod

@@ -25,6 +25,7 @@ from homereel.core.sound import Sound
 from homereel.engine.denoise import Loop, StepDone
 from homereel.engine.loras import check_loras
 from homereel.engine.memory import peak_bytes, start_peak
+from homereel.engine.passes import check_resumable_with, choose_passes, pass_files
 from homereel.engine.record import build_record
 from homereel.engine.run import Run
 from homereel.engine.session import Session
@@ -57,7 +58,8 @@ def generate(
     asked after every pass through the model. `parents` are fingerprints of the clips that this one is made
     from.
 
-    Raises InvalidRequest, MediaError, WeightsError, GenerationFailed or Stopped; then nothing is written.
+    Raises InvalidRequest, UnsupportedPass, MediaError, WeightsError, GenerationFailed or Stopped; then nothing is
+    written.
     """
     run = Run(on_progress=on_progress, should_stop=should_stop)
     with nullcontext(session) if session else Session() as warm, _exact_convolutions():
@@ -94,6 +96,7 @@ class _Clip:
             lora_settings=self.loras.settings,
         )
         self.plan = replace(self.plan, warnings=(*self.plan.warnings, *self.loras.warnings))
+        self.passes, self.plan = choose_passes(request, self.plan, family=self.family, machine=session.machine)
         self.input_hashes: dict[str, str] = {}
         self.keep_all = keeps_all(self.family, machine=session.machine)
 
@@ -102,7 +105,9 @@ class _Clip:
         inputs = self.sources.read(self.plan)
         self.input_hashes = input_hashes(inputs, self.sources)
         self.input_hashes |= {f"loras.{index}": digest for index, digest in enumerate(self.loras.hashes)}
+        self.input_hashes |= pass_files(self.passes)
         self.session.use_loras(self.request.loras, hashes=self.loras.hashes)
+        self.session.use_passes(self.passes)
         return self.family.encode(inputs, plan=self.plan, use=self._timed_use("text"))
 
     def denoise(
@@ -113,6 +118,7 @@ class _Clip:
         fingerprint = clip_fingerprint(self.request, plan, inputs=self.input_hashes)
         stages = family.stages(plan)
         if resume is not None:
+            check_resumable_with(self.passes)
             check_resumable(resume, stages=stages, fingerprint=fingerprint)
         with self.run.stage("load"):
             self._denoiser(family.denoiser(1000.0))

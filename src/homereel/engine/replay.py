@@ -40,6 +40,7 @@ _INPUT_NAMES = {
     "mask": "the mask",
     "references": "a picture to refer to",
     "loras": "a LoRA",
+    "passes": "the weights of a pass",
 }
 
 
@@ -114,6 +115,7 @@ def _request_again(inner: Mapping[str, Any], *, path: str | Path) -> Request:
     if resolved.get("guidance_2") not in (None, resolved["guidance"]):
         settings["guidance"] = asked.get("guidance")  # each expert has its own, which a request cannot say
     given = {name: asked[name] for name in _GIVEN if asked.get(name) is not None}
+    given["passes"] = resolved.get("passes") or ()  # also those that turbo chose there
     return Request.parse({**settings, **given})
 
 

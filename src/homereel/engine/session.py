@@ -9,10 +9,11 @@ from typing import Self
 import torch
 
 from homereel.core.machine import Machine
-from homereel.core.protocols import Component, Family
+from homereel.core.protocols import Component, Family, Pass, Undo
 from homereel.core.request import LoraUse
 from homereel.engine.loras import DENOISERS, put_loras
 from homereel.models.registry import model_family
+from homereel.passes import apply_passes
 from homereel.planning.machine import probe_machine
 from homereel.weights.hashes import hash_files
 
@@ -35,6 +36,8 @@ class Session:
         self._hashes: dict[str, str] | None = None
         self._loras: tuple[LoraUse, ...] = ()
         self._lora_hashes: tuple[str, ...] = ()
+        self._passes: tuple[Pass, ...] = ()
+        self._undos: dict[tuple[str, str], Undo] = {}
 
     def family(self, model: str | None) -> Family:
         """The model of this name; raises as `model_family` does."""
@@ -50,6 +53,44 @@ class Session:
             self.release(*DENOISERS)
             self._loras, self._lora_hashes = loras, hashes
 
+    def use_passes(self, passes: tuple[Pass, ...]) -> None:
+        """Which passes the denoisers are to have from this clip on.
+
+        Those loaded are changed where the last clip's passes can be undone, and freed where what is needed for that
+        was given up. Raises UnsupportedPass if they cannot be applied; then those are freed.
+        """
+        loaded = [key for key in self._loaded if key[0] in DENOISERS]
+        if passes != self._passes:
+            try:
+                for key in loaded:
+                    self._change(key, passes)
+            except BaseException:
+                self.release(*DENOISERS)
+                self._passes = ()
+                raise
+            self._passes = passes
+        for key in loaded:
+            for each in passes if key in self._loaded else ():
+                each.start(self._loaded[key])
+
+    def _change(self, key: tuple[str, str], passes: tuple[Pass, ...]) -> None:
+        """Undo what a loaded denoiser has, and apply these."""
+        if self._passes:
+            undo = self._undos.pop(key, None)
+            if undo is None:
+                self.release(key[0])
+                return
+            undo()
+        self._apply(key, self._loaded[key], passes)
+
+    def _apply(self, key: tuple[str, str], part: Component, passes: tuple[Pass, ...]) -> None:
+        """Undo is kept, unless it would keep all the weights that were replaced."""
+        assert self._family is not None, "family() comes first"
+        if passes:
+            undo = apply_passes(part, self._family, passes)
+            if not any(each.undo_holds_weights for each in passes):
+                self._undos[key] = undo
+
     def component(self, name: str, *, dtype: str) -> Component:
         """A part of the current model, loaded if it is not."""
         assert self._family is not None, "family() comes first"
@@ -58,6 +99,8 @@ class Session:
             part = self._family.load(name, device=self.machine.device, dtype=dtype)
             two_experts = "transformer_2" in self._family.components
             put_loras(part, self._loras, component=name, two_experts=two_experts)
+            if name in DENOISERS:
+                self._apply(key, part, self._passes)
             self._loaded[key] = part
         return self._loaded[key]
 
@@ -67,7 +110,10 @@ class Session:
 
     def release(self, *names: str) -> None:
         """Free parts that are not needed any more in this clip."""
-        freed = [self._loaded.pop(key) for key in list(self._loaded) if key[0] in names]
+        keys = [key for key in self._loaded if key[0] in names]
+        freed = [self._loaded.pop(key) for key in keys]
+        for key in keys:
+            self._undos.pop(key, None)
         large = sum(_num_bytes(part) for part in freed) >= COLLECT_FROM_BYTES
         freed.clear()
         if large:
@@ -87,6 +133,7 @@ class Session:
         self.release(*{name for name, _ in self._loaded})
         self._family, self._hashes = None, None
         self._loras, self._lora_hashes = (), ()
+        self._passes = ()
 
     def __enter__(self) -> Self:
         return self

@@ -43,6 +43,7 @@ _RESOLVED_FIELDS = (
 )
 _SOFTWARE_FIELDS = ("torch", "diffusers", "transformers", "python", "numpy", "av")
 _NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)*")
+_PASS = re.compile(r"[a-z0-9_]+(:[\w.+=-]+)+")  # with settings, none of which is a path
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -95,5 +96,6 @@ def _is_harmless(value: object) -> bool:
         return all(_is_harmless(item) for item in value)
     if isinstance(value, str):
         is_date = re.fullmatch(r"[0-9T:.+Z -]{4,40}", value) is not None
-        return is_date or (len(value) <= 120 and _NAME.fullmatch(value) is not None and ".." not in value)
+        is_name = _NAME.fullmatch(value) is not None or _PASS.fullmatch(value) is not None
+        return is_date or (len(value) <= 120 and is_name and ".." not in value)
     return value is None or isinstance(value, bool | int | float)

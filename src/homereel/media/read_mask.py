@@ -30,8 +30,8 @@ def read_mask(
 
     A picture holds for all frames. A clip gives a mask for each frame, at its own speed or at `fps`; MediaError says
     how many there are if these are fewer. Where pictures have an alpha channel that is not the same all over, it
-    is the mask and the colours do not count: what was erased is changed, what is opaque is kept. Raises UnreadableMedia as
-    `read_clip` does.
+    is the mask and the colours do not count: what was erased is changed, what is opaque is kept. Raises
+    UnreadableMedia as `read_clip` does.
     """
     limits = limits or Limits()
     budget = DecodeBudget(limits, path=path)

@@ -73,12 +73,12 @@ def _is_model(value: object) -> bool:
 def _is_request(value: object) -> bool:
     if not isinstance(value, dict):
         return False
-    texts = ("prompt", "negative_prompt", "model", "sampler", "image", "last", "video", "mask")
+    texts = ("prompt", "negative_prompt", "model", "sampler", "image", "last", "video", "mask", "turbo")
     return (
         all(isinstance(value[name], str) for name in texts if value.get(name) is not None)
         and _numbers_are(value)
         and isinstance(value.get("sound", True), bool)
-        and all(isinstance(path, str) for path in _items(value, "references"))
+        and all(isinstance(text, str) for name in ("references", "passes") for text in _items(value, name))
         and all(_is_use(use, file="image") for use in _items(value, "keyframes"))
         and all(_is_use(use, file="path") for use in _items(value, "loras"))
     )
@@ -106,7 +106,11 @@ def _numbers_are(value: dict[str, Any]) -> bool:
 
 
 def _is_resolved(value: object) -> bool:
-    return isinstance(value, dict) and _numbers_are(value)
+    return (
+        isinstance(value, dict)
+        and _numbers_are(value)
+        and all(isinstance(text, str) for text in _items(value, "passes"))
+    )
 
 
 def _is_text(value: object) -> bool:

@@ -23,6 +23,7 @@ from homereel.models.hunyuan_facts import HunyuanFacts
 from homereel.models.hunyuan_network import load_part
 from homereel.models.hunyuan_text import INSTRUCTION_TOKENS, glyph_ids, glyph_text
 from homereel.models.hunyuan_vae import decode_video, encode_picture
+from homereel.models.network_pass import named_pass
 from homereel.models.picture import fit_picture, to_frames
 from homereel.sampling import classifier_free_guidance
 
@@ -150,8 +151,10 @@ class HunyuanFamily(HunyuanFacts):
         if self.config.meanflow:
             common["timestep_r"] = torch.tensor([time.next_timestep], device=device)
 
+        stage = self.stages(plan)[time.stage]
+
         def flow(text: HunyuanText, name: str) -> Tensor:
-            with denoiser.cache_context(name):
+            with named_pass(denoiser, name, time=time, stage=stage):
                 velocity: Tensor = denoiser(
                     encoder_hidden_states=text.words.to(device, dtype),
                     encoder_attention_mask=_all_valid(text.words, device=device),
@@ -199,6 +202,9 @@ class HunyuanFamily(HunyuanFacts):
 
     def blocks(self, denoiser: Any) -> Sequence[nn.Module]:
         return tuple(denoiser.transformer_blocks)
+
+    def side_blocks(self, denoiser: Any) -> Sequence[nn.Module]:  # noqa: ARG002
+        return ()
 
 
 def _known_channels(latents: Tensor, first_frame: Tensor | None) -> Tensor:

@@ -26,6 +26,8 @@ class HunyuanConfig:
 
     patch: tuple[int, int, int]
     features: int
+    num_heads: int
+    num_blocks: int
     feed_forward: int
     latent_channels: int
     glyph_features: int
@@ -52,6 +54,8 @@ def read_hunyuan_config(folder: ModelFolder) -> HunyuanConfig:
         config = HunyuanConfig(
             patch=(transformer["patch_size_t"], side, side),
             features=features,
+            num_heads=transformer["num_attention_heads"],
+            num_blocks=transformer["num_layers"],
             feed_forward=int(features * transformer["mlp_ratio"]),
             latent_channels=vae["latent_channels"],
             glyph_features=transformer["text_embed_2_dim"],

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from homereel.core.errors import InvalidRequest
-from homereel.core.model import Defaults, Grid, Shapes, Stage
+from homereel.core.model import Blocks, Defaults, Grid, Shapes, Stage
 from homereel.core.plan import Plan
 from homereel.core.request import Request
 from homereel.models.card import FolderCard
 from homereel.models.hunyuan_config import HunyuanConfig
 from homereel.models.hunyuan_text import ChatTokenizer, num_glyphs_cut
+from homereel.models.residual_ratios import residual_ratios
 from homereel.weights.model_folder import ModelFolder
 
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -45,6 +46,7 @@ class HunyuanFacts:
 
     name = "hunyuanvideo-1.5"
     makes_sound = False
+    told_pace = False
     decoders = frozenset({"vae"})
 
     @property
@@ -74,6 +76,17 @@ class HunyuanFacts:
             max_width=MAX_SIDE,
             max_height=MAX_SIDE,
             max_frames=MAX_FRAMES,
+        )
+
+    @property
+    def block_facts(self) -> Blocks:
+        config = self.config
+        return Blocks(
+            layout="joint",
+            num_blocks=config.num_blocks,
+            num_heads=config.num_heads,
+            head_size=config.features // config.num_heads,
+            residual_ratios=residual_ratios(self.model),
         )
 
     def shapes(self, *, width: int, height: int, num_frames: int, dtype: str) -> Shapes:

@@ -133,14 +133,15 @@ class LtxFamily(LtxFacts):
     ) -> Tensor:
         """One pass without guidance; with it one more for each kind, four in all."""
         layout = self.layout(plan, stage=time.stage)
-        video, audio = layout.split(latents)
+        # Copies, because where numbers lie in memory may decide the last bit, and a resumed clip's lie elsewhere.
+        video, audio = (part.clone() for part in layout.split(latents))
         step = LtxStep(
             denoiser=denoiser,
             layout=layout,
             video_BSC=video,
             audio_BLD=audio,
-            timestep=time.timestep,
-            sigma=time.sigma,
+            time=time,
+            stage=self.stages(plan)[time.stage],
             known=conditions.known[time.stage],
             fps=plan.fps,
             crossed_times=self.config.crossed_times,
@@ -189,3 +190,6 @@ class LtxFamily(LtxFacts):
 
     def blocks(self, denoiser: Any) -> Sequence[nn.Module]:
         return tuple(denoiser.transformer_blocks)
+
+    def side_blocks(self, denoiser: Any) -> Sequence[nn.Module]:  # noqa: ARG002
+        return ()

@@ -43,6 +43,7 @@ class LtxConfig:
     timetable: Timetable
     channels: int
     features: int
+    num_heads: int
     audio_features: int
     num_blocks: int
     skips: bool  # can leave out attention in a block, which one kind of guidance needs
@@ -88,6 +89,7 @@ def read_ltx_config(folder: ModelFolder) -> LtxConfig:
             timetable=timetable,
             channels=transformer["in_channels"],
             features=transformer["num_attention_heads"] * transformer["attention_head_dim"],
+            num_heads=transformer["num_attention_heads"],
             audio_features=transformer["audio_num_attention_heads"] * transformer["audio_attention_head_dim"],
             num_blocks=transformer["num_layers"],
             skips=bool(transformer.get("perturbed_attn", False)),

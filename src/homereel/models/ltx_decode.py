@@ -56,9 +56,31 @@ def _decode(vae: Any, latents_BCTHW: Tensor, *, tiled: bool) -> Tensor:
     _set_tiles(vae, latents_BCTHW, tiled=tiled)
     mean, spread = (part.to(latents_BCTHW).view(1, -1, 1, 1, 1) for part in (vae.latents_mean, vae.latents_std))
     latents = (latents_BCTHW * spread + mean).to(vae.device, vae.dtype)
-    # A decoder that is told a time is told that no noise is left.
-    time_B = latents.new_zeros(1) if vae.config.timestep_conditioning else None
-    video: Tensor = vae.decode(latents, time_B, return_dict=False)[0]
+    return _decode_by_pieces(vae, latents) if tiled else _decode_whole(vae, latents)
+
+
+def _decode_whole(vae: Any, latents_BCTHW: Tensor) -> Tensor:
+    """A decoder that is told a time is told that no noise is left."""
+    time_B = latents_BCTHW.new_zeros(1) if vae.config.timestep_conditioning else None
+    video: Tensor = vae.decode(latents_BCTHW, time_B, return_dict=False)[0]
+    return video
+
+
+def _decode_by_pieces(vae: Any, latents_BCTHW: Tensor) -> Tensor:
+    """Piece after piece in time, one fading into the next.
+
+    The decoder makes one frame of the first cell that it is given, and that frame is left out of later pieces, so
+    that all others keep their places; diffusers' own pieces come one frame late.
+    """
+    scale: int = vae.temporal_compression_ratio
+    length, step = TILE_FRAMES // scale + 1, (TILE_FRAMES - TILE_OVERLAP_FRAMES) // scale
+    video = _decode_whole(vae, latents_BCTHW[:, :, :length])
+    for start in range(step, latents_BCTHW.shape[2] - (length - step), step):
+        piece = _decode_whole(vae, latents_BCTHW[:, :, start : start + length])[:, :, 1:]
+        known = video.shape[2] - (start * scale + 1)
+        share = torch.linspace(0, 1, known + 2)[1:-1].to(piece).view(1, 1, -1, 1, 1)
+        faded = torch.lerp(video[:, :, -known:], piece[:, :, :known], share)
+        video = torch.cat([video[:, :, :-known], faded, piece[:, :, known:]], dim=2)
     return video
 
 
@@ -68,12 +90,10 @@ def _set_tiles(vae: Any, latents_BCTHW: Tensor, *, tiled: bool) -> None:
     vae.enable_tiling(
         tile_sample_min_height=TILE_PIXELS,
         tile_sample_min_width=TILE_PIXELS,
-        tile_sample_min_num_frames=TILE_FRAMES,
         tile_sample_stride_height=_step(height, scale=vae.spatial_compression_ratio),
         tile_sample_stride_width=_step(width, scale=vae.spatial_compression_ratio),
-        tile_sample_stride_num_frames=TILE_FRAMES - TILE_OVERLAP_FRAMES,
     )
-    vae.use_tiling = vae.use_framewise_decoding = tiled
+    vae.use_tiling, vae.use_framewise_decoding = tiled, False
 
 
 def _step(num_cells: int, *, scale: int) -> int:

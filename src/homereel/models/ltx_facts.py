@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from homereel.core.errors import InvalidRequest
-from homereel.core.model import Defaults, Grid, Shapes, Stage
+from homereel.core.model import Blocks, Defaults, Grid, Shapes, Stage
 from homereel.core.plan import Plan
 from homereel.core.request import Request
 from homereel.models.card import FolderCard
@@ -42,6 +42,7 @@ class LtxFacts:
 
     name = "ltx-2"
     makes_sound = True
+    told_pace = True
     inputs = frozenset({"text", "image", "last", "keyframes"})
     required: frozenset[str] = frozenset()
     decoders = frozenset({"vae", "audio_vae", "vocoder"})
@@ -75,6 +76,16 @@ class LtxFacts:
             max_width=config.max_width,
             max_height=config.max_height,
             max_frames=int(longest) // config.frame_scale * config.frame_scale + 1,
+        )
+
+    @property
+    def block_facts(self) -> Blocks:
+        config = self.config
+        return Blocks(
+            layout="two streams",
+            num_blocks=config.num_blocks,
+            num_heads=config.num_heads,
+            head_size=config.features // config.num_heads,
         )
 
     def shapes(self, *, width: int, height: int, num_frames: int, dtype: str) -> Shapes:

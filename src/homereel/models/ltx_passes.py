@@ -12,10 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from homereel.core.model import Stage
+from homereel.core.protocols import StepTime
 from homereel.models.ltx_guidance import Guidance, guided
 from homereel.models.ltx_layout import LtxLayout
 from homereel.models.ltx_pictures import KnownTokens, token_places
 from homereel.models.ltx_text import LtxWords
+from homereel.models.network_pass import named_pass
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class LtxStep:
     layout: LtxLayout
     video_BSC: Tensor
     audio_BLD: Tensor
-    timestep: Tensor  # a scalar, 1000 down to 0
-    sigma: float
+    time: StepTime
+    stage: Stage
     known: KnownTokens
     fps: float
     crossed_times: bool
@@ -45,10 +48,12 @@ class LtxStep:
     def flow(self, conditions: LtxConditions, guidance: Guidance) -> tuple[Tensor, Tensor]:
         """The guided flow from picture to noise of video and sound; it is still where a token is known."""
         words = conditions.prompt
-        wanted = self._pictures(words)
-        other = self._pictures(conditions.negative) if conditions.negative and guidance.compares_words else None
-        skipped = self._pictures(words, blocks=guidance.blocks) if guidance.skips else None
-        alone = self._pictures(words, isolate=True) if guidance.isolates else None
+        wanted = self._pictures(words, "prompt")
+        other = (
+            self._pictures(conditions.negative, "negative") if conditions.negative and guidance.compares_words else None
+        )
+        skipped = self._pictures(words, "skipped", blocks=guidance.blocks) if guidance.skips else None
+        alone = self._pictures(words, "alone", isolate=True) if guidance.isolates else None
         video, audio = (
             guided(
                 wanted[stream],
@@ -63,34 +68,35 @@ class LtxStep:
             mask = self._mask()[..., None]
             clean = self.known.over(torch.zeros_like(video[:, : self.layout.video_tokens]))
             video = video * (1 - mask) + clean * mask
-        return (self.video_BSC - video) / self.sigma, (self.audio_BLD - audio) / self.sigma
+        return (self.video_BSC - video) / self.time.sigma, (self.audio_BLD - audio) / self.time.sigma
 
     def _pictures(
-        self, words: LtxWords, *, blocks: tuple[int, ...] = (), isolate: bool = False
+        self, words: LtxWords, name: str, *, blocks: tuple[int, ...] = (), isolate: bool = False
     ) -> tuple[Tensor, Tensor]:
         """The clean latents as the transformer sees them, attention left out in `blocks`."""
         network, dtype = self.denoiser, self.denoiser.dtype
-        time_B = self.timestep.to(self.video_BSC).expand(1)
+        time_B = self.time.timestep.to(self.video_BSC).expand(1)
         mask = words.mask.to(time_B.device)
-        video, audio = network(
-            hidden_states=self.video_BSC.to(dtype),
-            audio_hidden_states=self.audio_BLD.to(dtype),
-            encoder_hidden_states=words.video.to(time_B.device, dtype),
-            audio_encoder_hidden_states=words.audio.to(time_B.device, dtype),
-            timestep=time_B if self.known.nothing else time_B[:, None] * (1 - self._mask()),
-            audio_timestep=time_B,
-            sigma=time_B,
-            encoder_attention_mask=mask,
-            audio_encoder_attention_mask=mask,
-            video_coords=self._places(),
-            audio_coords=network.audio_rope.prepare_audio_coords(1, self.layout.audio_frames, time_B.device),
-            isolate_modalities=isolate,
-            spatio_temporal_guidance_blocks=list(blocks) or None,
-            use_cross_timestep=self.crossed_times,
-            return_dict=False,
-        )
+        with named_pass(network, name, time=self.time, stage=self.stage):
+            video, audio = network(
+                hidden_states=self.video_BSC.to(dtype),
+                audio_hidden_states=self.audio_BLD.to(dtype),
+                encoder_hidden_states=words.video.to(time_B.device, dtype),
+                audio_encoder_hidden_states=words.audio.to(time_B.device, dtype),
+                timestep=time_B if self.known.nothing else time_B[:, None] * (1 - self._mask()),
+                audio_timestep=time_B,
+                sigma=time_B,
+                encoder_attention_mask=mask,
+                audio_encoder_attention_mask=mask,
+                video_coords=self._places(),
+                audio_coords=network.audio_rope.prepare_audio_coords(1, self.layout.audio_frames, time_B.device),
+                isolate_modalities=isolate,
+                spatio_temporal_guidance_blocks=list(blocks) or None,
+                use_cross_timestep=self.crossed_times,
+                return_dict=False,
+            )
         self.on_pass()
-        return self.video_BSC - video.float() * self.sigma, self.audio_BLD - audio.float() * self.sigma
+        return self.video_BSC - video.float() * self.time.sigma, self.audio_BLD - audio.float() * self.time.sigma
 
     def _places(self) -> Tensor:
         layout = self.layout

@@ -17,7 +17,6 @@ from homereel.weights.imported import imported_folder, imported_models
 from homereel.weights.installed import installed_folder
 from homereel.weights.model_folder import ModelFolder, packaged_folder
 
-
 SINGLE_FILES = (".safetensors", ".gguf", ".pth", ".pt", ".ckpt", ".bin")
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from homereel.core.plan import Plan
 from homereel.core.protocols import Family, StepTime, Use
 from homereel.core.sound import Sound
+from homereel.models.network_pass import named_pass
 from homereel.models.skyreels_decode import decode_film
 from homereel.models.skyreels_facts import SkyreelsFacts
 from homereel.models.wan import WanConditions, WanFamily
@@ -105,21 +106,24 @@ class SkyreelsFamily(SkyreelsFacts, WanFamily):
             noisy = latents[:, :, :known] * (1 - share) + fresh.to(latents) * share
             seen = torch.cat([noisy, latents[:, :, known:]], dim=2)
 
-        def flow(text: Tensor) -> Tensor:
-            velocity: Tensor = denoiser(
-                hidden_states=seen.to(denoiser.dtype),
-                timestep=times,
-                encoder_hidden_states=text.to(denoiser.dtype),
-                enable_diffusion_forcing=True,
-                fps=[nearest_pace(plan.fps)],
-                return_dict=False,
-            )[0]
+        stage = self.stages(plan)[time.stage]
+
+        def flow(text: Tensor, name: str) -> Tensor:
+            with named_pass(denoiser, name, time=time, stage=stage):
+                velocity: Tensor = denoiser(
+                    hidden_states=seen.to(denoiser.dtype),
+                    timestep=times,
+                    encoder_hidden_states=text.to(denoiser.dtype),
+                    enable_diffusion_forcing=True,
+                    fps=[nearest_pace(plan.fps)],
+                    return_dict=False,
+                )[0]
             on_pass()
             return velocity.float()
 
-        moving = flow(conditions.prompt)
+        moving = flow(conditions.prompt, "prompt")
         if conditions.negative is not None and plan.guidance != 1:
-            moving = classifier_free_guidance(moving, flow(conditions.negative), scale=plan.guidance)
+            moving = classifier_free_guidance(moving, flow(conditions.negative, "negative"), scale=plan.guidance)
         return torch.cat([torch.zeros_like(moving[:, :, :known]), moving[:, :, known:]], dim=2)
 
     def finish(

@@ -19,6 +19,7 @@ from homereel.core.inputs import Inputs
 from homereel.core.plan import Plan
 from homereel.core.protocols import Family, StepTime, Use
 from homereel.core.sound import Sound
+from homereel.models.network_pass import named_pass
 from homereel.models.picture import fit_picture, fit_video, to_frames
 from homereel.models.wan_facts import WHOLE_DECODE_BYTES, WanFacts
 from homereel.models.wan_pictures import control_latents, encode_clip, known_frames, look_at, picture_channels
@@ -156,24 +157,26 @@ class WanFamily(WanFacts):
         if conditions.control is not None:
             extra["control_hidden_states"] = conditions.control.to(known.device, denoiser.dtype)
         timestep = self._times(latents, timestep=time.timestep, conditions=conditions)
+        stage = self.stages(plan)[time.stage]
 
-        def flow(text: Tensor) -> Tensor:
-            velocity: Tensor = denoiser(
-                hidden_states=known.to(denoiser.dtype),
-                timestep=timestep,
-                encoder_hidden_states=text.to(denoiser.dtype),
-                return_dict=False,
-                **extra,
-            )[0]
+        def flow(text: Tensor, name: str) -> Tensor:
+            with named_pass(denoiser, name, time=time, stage=stage):
+                velocity: Tensor = denoiser(
+                    hidden_states=known.to(denoiser.dtype),
+                    timestep=timestep,
+                    encoder_hidden_states=text.to(denoiser.dtype),
+                    return_dict=False,
+                    **extra,
+                )[0]
             on_pass()
             return velocity.float()
 
         second = self.denoiser(float(time.timestep)) == "transformer_2"
         scale = (plan.guidance_2 or plan.guidance) if second else plan.guidance
-        wanted = flow(conditions.prompt)
+        wanted = flow(conditions.prompt, "prompt")
         if conditions.negative is None or scale == 1:
             return wanted
-        return classifier_free_guidance(wanted, flow(conditions.negative), scale=scale)
+        return classifier_free_guidance(wanted, flow(conditions.negative, "negative"), scale=scale)
 
     def finish(
         self,
@@ -214,6 +217,9 @@ class WanFamily(WanFacts):
 
     def blocks(self, denoiser: Any) -> Sequence[nn.Module]:
         return tuple(denoiser.blocks)
+
+    def side_blocks(self, denoiser: Any) -> Sequence[nn.Module]:
+        return tuple(denoiser.vace_blocks) if self.config.control else ()
 
     def _settle(self, latents: Tensor, *, conditions: WanConditions) -> Tensor:
         """Put a given first frame in the place of what was computed there."""

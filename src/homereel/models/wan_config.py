@@ -22,6 +22,8 @@ class WanConfig:
 
     patch: tuple[int, int, int]
     features: int
+    num_heads: int
+    num_blocks: int
     feed_forward: int
     latent_channels: int
     max_positions: int
@@ -51,6 +53,8 @@ def read_wan_config(folder: ModelFolder) -> WanConfig:
         config = WanConfig(
             patch=_triple(transformer["patch_size"]),
             features=transformer["num_attention_heads"] * transformer["attention_head_dim"],
+            num_heads=transformer["num_attention_heads"],
+            num_blocks=transformer["num_layers"],
             feed_forward=transformer["ffn_dim"],
             latent_channels=latent_channels,
             max_positions=transformer.get("rope_max_seq_len", 1024),

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from homereel.core.errors import InvalidRequest
 from homereel.core.inputs import OPTIONS
-from homereel.core.model import Defaults, Grid, Shapes, Stage
+from homereel.core.model import Blocks, Defaults, Grid, Shapes, Stage
 from homereel.core.plan import Plan
 from homereel.core.request import Request
 from homereel.models.card import FolderCard
+from homereel.models.residual_ratios import residual_ratios
 from homereel.models.text import Tokenizer
 from homereel.models.wan_config import WanConfig
 from homereel.weights.model_folder import ModelFolder
@@ -39,6 +40,7 @@ class WanFacts:
 
     name = "wan"
     makes_sound = False
+    told_pace = False
     decoders = frozenset({"vae"})
 
     @property
@@ -83,6 +85,17 @@ class WanFacts:
             max_width=self.config.scale * columns * longest,
             max_height=self.config.scale * rows * longest,
             max_frames=self.config.frame_scale * (longest - 1) + 1,
+        )
+
+    @property
+    def block_facts(self) -> Blocks:
+        config = self.config
+        return Blocks(
+            layout="wan",
+            num_blocks=config.num_blocks,
+            num_heads=config.num_heads,
+            head_size=config.features // config.num_heads,
+            residual_ratios=residual_ratios(self.model),
         )
 
     def shapes(self, *, width: int, height: int, num_frames: int, dtype: str) -> Shapes:

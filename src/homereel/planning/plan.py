@@ -88,7 +88,7 @@ def _warnings(request: Request, plan: Plan, model: ModelFacts, picture_size: tup
         told.append(f"{plan.model} has no use for strength: its mask says what is made anew")
     if plan.guidance == 1 and request.negative_prompt:
         told.append("the negative prompt is not heeded, because guidance is 1")
-    if plan.fps != defaults.fps:
+    if plan.fps != defaults.fps and not model.told_pace:
         told.append(
             f"{plan.model} moves as at {defaults.fps:g} fps; "
             f"at {plan.fps:g} fps motion is {plan.fps / defaults.fps:.2g} times as fast"
