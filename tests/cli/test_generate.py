@@ -12,7 +12,7 @@ from PIL import Image
 from homereel import media
 from tests.cli.conftest import Cli
 
-LINE = r"^ball\.mp4: 0\.62 s of film in \d+\.\d s, peak memory \d+ MB, seed 7\n$"
+LINE = r"^ball\.mp4: 0\.62 s of film in \d+\.\d s, peak memory [\d.]+ [MG]B, seed 7\n$"
 
 
 def test_one_line_and_one_file(generate: Cli, folder: Path) -> None:

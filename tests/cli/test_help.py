@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from homereel.cli import commands
 from tests.cli.conftest import Cli
 
 HEAVY = {"torch", "numpy", "pydantic", "av", "PIL", "diffusers", "transformers", "tokenizers", "safetensors"}
@@ -70,3 +71,10 @@ def test_version(cli: Cli) -> None:
     import homereel
 
     assert cli("--version").out == f"homereel {homereel.__version__}\n"
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_the_list_says_of_a_command_what_its_own_page_says(name: str) -> None:
+    entry = commands.COMMANDS[name]
+    first = (entry.load(name).help or "").strip().splitlines()[0]
+    assert entry.help == first

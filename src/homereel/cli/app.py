@@ -1,4 +1,4 @@
-"""Puts the commands together, and is where a run of `homereel` begins and ends.
+"""Where a run of `homereel` begins and ends; the commands stand in commands.py.
 
 Neither this nor a command's file imports torch, numpy or pydantic before they are needed: help is instant.
 """
@@ -13,19 +13,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from homereel import __version__
-from homereel.cli.compare import compare
-from homereel.cli.exam import exam
+from homereel.cli.commands import Commands
 from homereel.cli.failures import STOPPED, tell_failure, tell_stopped
-from homereel.cli.fidelity import fidelity
-from homereel.cli.generate import EXAMPLES, generate
-from homereel.cli.info import info
-from homereel.cli.lora import lora
-from homereel.cli.models import models
 from homereel.cli.output import tolerate_any_text
-from homereel.cli.replay import replay
-from homereel.cli.train import train
-
-_MAKE, _MODELS = "Films", "Models"
 
 
 def _version(asked: bool) -> None:
@@ -36,6 +26,7 @@ def _version(asked: bool) -> None:
 
 app = typer.Typer(
     name="homereel",
+    cls=Commands,
     help="Text in, finished video out, on your own machine.",
     epilog="First film:  homereel generate 'a red ball bounces on a green floor' -o ball.mp4",
     no_args_is_help=True,
@@ -57,17 +48,6 @@ def common(
     ] = False,
 ) -> None:
     """Options that come before a command."""
-
-
-app.command(rich_help_panel=_MAKE, epilog=EXAMPLES)(generate)
-app.command(rich_help_panel=_MAKE)(info)
-app.command(rich_help_panel=_MAKE)(replay)
-app.command(rich_help_panel=_MAKE)(compare)
-app.add_typer(models, rich_help_panel=_MODELS)
-app.add_typer(lora, rich_help_panel=_MODELS)
-app.command(rich_help_panel=_MODELS)(exam)
-app.command(rich_help_panel=_MODELS)(fidelity)
-app.add_typer(train, rich_help_panel=_MODELS)
 
 
 def main() -> NoReturn:

@@ -223,7 +223,7 @@ def generate(
         ),
     ] = False,
 ) -> None:
-    """Make a film from words, and a first picture if you like."""
+    """Make a film from words, pictures or footage."""
     wish = Wish(
         prompt=prompt,
         size=size,
