@@ -116,7 +116,6 @@ def test_in_a_terminal_one_is_asked(
     ("words", "message"),
     [
         (["pocket"], "comes with homereel"),
-        ([HUNYUAN], "--anyway"),
         (["turbowan2.1"], "pickled"),
         (["wan2.1-t2v-1.4b"], "wan2.1-t2v-1.3b"),
     ],
