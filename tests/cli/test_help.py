@@ -41,16 +41,18 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="times of children are not told there")
-def test_help_takes_less_than_four_tenths_of_a_second() -> None:
-    """Time on the processor, the best of three: what else the machine does at that time does not count."""
+def test_help_costs_little_more_than_the_library_that_prints_it() -> None:
+    """Time on the processor, the best of three, against the import of typer and rich in the same run: on a quiet machine
+    that is 0.2 s, and 0.4 s is what help may take."""
 
-    def one() -> float:
+    def one(*words: str) -> float:
         before = os.times()
-        subprocess.run([sys.executable, "-m", "homereel.cli", "--help"], capture_output=True, check=True)
+        subprocess.run([sys.executable, *words], capture_output=True, check=True)
         after = os.times()
         return after.children_user + after.children_system - before.children_user - before.children_system
 
-    assert min(one() for _ in range(3)) < 0.4
+    pairs = [(one("-m", "homereel.cli", "--help"), one("-c", "import typer.rich_utils")) for _ in range(3)]
+    assert min(ours for ours, _ in pairs) < 1.6 * min(theirs for _, theirs in pairs)
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
