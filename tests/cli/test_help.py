@@ -42,8 +42,8 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="times of children are not told there")
 def test_help_costs_little_more_than_the_library_that_prints_it() -> None:
-    """Time on the processor, the best of three, against the import of typer and rich in the same run: on a quiet machine
-    that is 0.2 s, and 0.4 s is what help may take."""
+    """Time on the processor, the best of three, against the import of typer and rich in the same run: 0.2 s on a
+    quiet machine, and help may take 0.4."""
 
     def one(*words: str) -> float:
         before = os.times()
