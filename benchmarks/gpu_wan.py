@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,15 @@ def main() -> None:
     setting = Setting(
         device=device, dtype=dtype, repeat=options.repeat, deadline=deadline, toy=options.toy, profile=options.profile
     )
-    _stop_if_hanging(options.limit_seconds)
+    with _ended_if_hanging(options.limit_seconds):
+        _measure_all(report, setting, options)
+    show(report.rows)
+    plot = draw(report.rows, report.file.with_suffix(".png"))
+    print(f"{report.file}" + (f", {plot}" if plot else " (no plot: matplotlib is not here)"))
+
+
+def _measure_all(report: Report, setting: Setting, options: argparse.Namespace) -> None:
+    device = setting.device
     report.data["machine"] = machine_facts(device)
     report.data["command"] = "python benchmarks/gpu_wan.py " + " ".join(sys.argv[1:])
     report.data["note"] = "random weights; seconds are medians of one process on one machine at one moment"
@@ -104,9 +113,6 @@ def main() -> None:
     report.save()
     _show_ceilings(report.data["ceilings"])
     _run(report, setting, cases=list(_cases(options)))
-    show(report.rows)
-    plot = draw(report.rows, report.file.with_suffix(".png"))
-    print(f"{report.file}" + (f", {plot}" if plot else " (no plot: matplotlib is not here)"))
 
 
 def _options() -> argparse.Namespace:
@@ -206,12 +212,19 @@ def _start_anew(setting: Setting) -> None:
     os.execv(sys.executable, [sys.executable, sys.argv[0], *words, "--resume"])
 
 
-def _stop_if_hanging(limit_seconds: float | None) -> None:
+@contextmanager
+def _ended_if_hanging(limit_seconds: float | None) -> Iterator[None]:
     """End the process if a row does not come back long after the limit; its row says so on disk."""
-    if limit_seconds is not None:
-        timer = threading.Timer(limit_seconds + _GRACE_SECONDS, os._exit, [3])
-        timer.daemon = True
-        timer.start()
+    if limit_seconds is None:
+        yield
+        return
+    timer = threading.Timer(limit_seconds + _GRACE_SECONDS, os._exit, [3])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _show_ceilings(ceilings: dict[str, Any]) -> None:

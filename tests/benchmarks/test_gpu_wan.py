@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,27 @@ def test_it_stops_in_time_and_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(gpu_wan, "forward_row", untouched)
     assert run("--variants", "dense", "int9", "--resume")["rows"] == first
+
+
+def test_a_row_that_hangs_ends_the_process(tmp_path: Path) -> None:
+    program = f"""
+import sys, time
+sys.path.insert(0, {str(FOLDER)!r})
+import gpu_wan
+gpu_wan._GRACE_SECONDS = 0
+gpu_wan.measure_ceilings = lambda **_: {{"fp32_tflops": 0.1, "copy_gb_per_second": 10.0}}
+gpu_wan.forward_row = lambda *_, **__: time.sleep(100)
+gpu_wan.main()
+"""
+    words = ["--toy", "--out", str(tmp_path), "--variants", "dense", "--limit-seconds", "1"]
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, check=False, timeout=90)
+    assert done.returncode == 3
+    assert json.loads((tmp_path / "gpu_wan.json").read_text())["rows"][0]["error"] == gpu_wan.DIED
+
+
+def test_a_limit_ends_with_the_run(run: Run) -> None:
+    run("--variants", "dense", "--limit-seconds", "0")
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
 
 
 def test_a_killed_row_is_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
