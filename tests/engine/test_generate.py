@@ -28,7 +28,7 @@ from homereel.core.plan import Plan
 from homereel.engine.generate import generate, make_plan
 from homereel.engine.session import Session
 from homereel.media import read_clip, read_record
-from homereel.models.wan import WanFamily
+from homereel.models.wan.family import WanFamily
 from tests.engine.conftest import MakeRequest
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from homereel.core.request import Request
 from homereel.engine.generate import generate
 from homereel.engine.session import Session
-from homereel.models.wan import WanFamily
+from homereel.models.wan.family import WanFamily
 from tests.engine.conftest import MakeRequest
 from tests.tiny_models import MAX_TOKENS
 

@@ -16,7 +16,7 @@ from homereel.core.errors import InvalidRequest, UnsupportedInput
 from homereel.core.request import Request
 from homereel.engine.generate import generate
 from homereel.engine.session import Session
-from homereel.models.hunyuan import HunyuanFamily
+from homereel.models.hunyuan.family import HunyuanFamily
 from tests.tiny_hunyuan import save_tiny_hunyuan
 
 SIZE = {"width": 48, "height": 64, "num_frames": 9}

@@ -19,7 +19,7 @@ from homereel.core.request import Request
 from homereel.core.result import Result
 from homereel.engine.generate import generate
 from homereel.engine.session import Session
-from homereel.models.ltx import LtxFamily
+from homereel.models.ltx.family import LtxFamily
 from tests.tiny_ltx import MAX_TOKENS, save_tiny_ltx
 
 SIDE, FRAMES, FPS = 64, 25, 8

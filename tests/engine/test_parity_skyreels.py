@@ -19,9 +19,9 @@ from homereel.core.request import Request
 from homereel.engine.generate import generate
 from homereel.engine.session import Session
 from homereel.engine.state import DenoiseState
-from homereel.models import skyreels
-from homereel.models.skyreels import KNOWN_NOISE, SkyreelsFamily, known_noise
-from homereel.models.skyreels_facts import OVERLAP_FRAMES
+from homereel.models.skyreels import family as skyreels
+from homereel.models.skyreels.facts import OVERLAP_FRAMES
+from homereel.models.skyreels.family import KNOWN_NOISE, SkyreelsFamily, known_noise
 from tests.tiny_models import MAX_TOKENS
 from tests.tiny_skyreels import WINDOW_FRAMES, save_tiny_skyreels
 

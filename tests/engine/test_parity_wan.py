@@ -21,7 +21,7 @@ from homereel.engine.generate import generate, make_plan
 from homereel.engine.session import Session
 from homereel.engine.state import DenoiseState
 from homereel.media.clip_source import FOLDER_FPS
-from homereel.models.wan import WanFamily
+from homereel.models.wan.family import WanFamily
 from tests.tiny_models import MAX_TOKENS, save_tiny_kind, save_tiny_model
 
 SIZE = {"width": 32, "height": 48, "num_frames": 9}

@@ -12,7 +12,7 @@ from homereel.core.errors import InvalidRequest, MediaError, Stopped, Unwritable
 from homereel.engine.generate import generate
 from homereel.engine.session import Session
 from homereel.engine.state import DenoiseState
-from homereel.models.wan import WanFamily
+from homereel.models.wan.family import WanFamily
 from tests.engine.conftest import MakeRequest
 
 

@@ -134,7 +134,7 @@ class OneFileFamily:
         import torch
 
         from homereel.models.picture import to_frames
-        from homereel.models.wan_vae import latent_statistics
+        from homereel.models.wan.vae import latent_statistics
 
         with use("vae") as vae, torch.inference_mode():
             mean, spread = latent_statistics(vae)

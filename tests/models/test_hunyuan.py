@@ -28,11 +28,11 @@ from homereel.core.machine import Machine
 from homereel.core.plan import Plan
 from homereel.core.protocols import StepTime
 from homereel.core.request import Request
-from homereel.models import hunyuan_facts
-from homereel.models.hunyuan import HunyuanConditions, HunyuanFamily, HunyuanText
-from homereel.models.hunyuan_facts import even_sigmas
-from homereel.models.hunyuan_network import ExactTimes
-from homereel.models.hunyuan_text import INSTRUCTION_TOKENS, MAX_GLYPH_TOKENS, ChatTokenizer, glyph_ids, glyph_text
+from homereel.models.hunyuan import facts as hunyuan_facts
+from homereel.models.hunyuan.facts import even_sigmas
+from homereel.models.hunyuan.family import HunyuanConditions, HunyuanFamily, HunyuanText
+from homereel.models.hunyuan.network import ExactTimes
+from homereel.models.hunyuan.text import INSTRUCTION_TOKENS, MAX_GLYPH_TOKENS, ChatTokenizer, glyph_ids, glyph_text
 from homereel.models.picture import to_frames
 from homereel.models.registry import find_card, model_facts, model_family
 from homereel.planning.plan import plan_clip
@@ -261,7 +261,7 @@ def test_no_mask_of_the_clip_is_ever_made(words_dir: Path) -> None:
 def test_attention_is_asked_for_without_a_mask(words_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from diffusers.models.attention_dispatch import dispatch_attention_fn as original
 
-    from homereel.models import hunyuan_attention
+    from homereel.models.hunyuan import attention as hunyuan_attention
 
     family, masks = family_of(words_dir), []
 

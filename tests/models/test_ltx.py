@@ -27,13 +27,13 @@ from homereel.core.request import Request
 from homereel.engine.generate import generate
 from homereel.engine.session import Session
 from homereel.engine.state import DenoiseState
-from homereel.models.ltx import LtxFamily
-from homereel.models.ltx_config import read_ltx_config
-from homereel.models.ltx_decode import speak
-from homereel.models.ltx_facts import LtxFacts
-from homereel.models.ltx_layout import LtxLayout, pack_audio, pack_video
-from homereel.models.ltx_pictures import recompressed
-from homereel.models.ltx_schedule import distilled_sigmas, full_sigmas, refining_sigmas
+from homereel.models.ltx.config import read_ltx_config
+from homereel.models.ltx.decode import speak
+from homereel.models.ltx.facts import LtxFacts
+from homereel.models.ltx.family import LtxFamily
+from homereel.models.ltx.layout import LtxLayout, pack_audio, pack_video
+from homereel.models.ltx.pictures import recompressed
+from homereel.models.ltx.schedule import distilled_sigmas, full_sigmas, refining_sigmas
 from homereel.models.registry import model_facts, model_family
 from homereel.planning.plan import plan_clip
 from homereel.weights.model_folder import ModelFolder
@@ -367,7 +367,8 @@ def test_a_large_clip_is_decoded_in_tiles(full: Path, monkeypatch: pytest.Monkey
     """Smaller tiles and a clip beyond them, one of whose sides would leave a tile of one cell: the frames keep their
     number and size, and nearly their values.
     """
-    from homereel.models import ltx, ltx_decode
+    from homereel.models.ltx import decode as ltx_decode
+    from homereel.models.ltx import family as ltx
 
     request = request_for(full, width=192, height=128, num_frames=33, steps=1)
     with Session() as session:

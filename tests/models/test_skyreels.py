@@ -26,12 +26,12 @@ from homereel.models.card import ModelCard
 from homereel.models.catalogue.skyreels import SKYREELS
 from homereel.models.picture import to_frames
 from homereel.models.registry import model_facts, model_family
-from homereel.models.skyreels import SkyreelsFamily, known_noise, nearest_pace
-from homereel.models.skyreels_decode import decode_film
-from homereel.models.skyreels_facts import MAX_FRAMES, SkyreelsFacts
-from homereel.models.skyreels_open import open_skyreels
-from homereel.models.skyreels_windows import Window, split_windows
-from homereel.models.wan_vae import latent_statistics
+from homereel.models.skyreels.decode import decode_film
+from homereel.models.skyreels.facts import MAX_FRAMES, SkyreelsFacts
+from homereel.models.skyreels.family import SkyreelsFamily, known_noise, nearest_pace
+from homereel.models.skyreels.open import open_skyreels
+from homereel.models.skyreels.windows import Window, split_windows
+from homereel.models.wan.vae import latent_statistics
 from homereel.planning.plan import plan_clip
 from homereel.sampling import unipc_schedule
 from homereel.weights.model_folder import ModelFolder

@@ -21,11 +21,11 @@ from homereel.core.machine import Machine
 from homereel.core.plan import Plan
 from homereel.core.protocols import Use
 from homereel.core.request import Request
-from homereel.models import wan
 from homereel.models.picture import fit_picture, to_frames
 from homereel.models.registry import model_family
 from homereel.models.text import Tokenizer, clean_prompt
-from homereel.models.wan import WanFamily
+from homereel.models.wan import family as wan
+from homereel.models.wan.family import WanFamily
 from homereel.planning.plan import plan_clip
 from tests.tiny_models import MAX_TOKENS
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from homereel.models.wan_vae import decode_latents, encode_video, patchify, unpatchify
+from homereel.models.wan.vae import decode_latents, encode_video, patchify, unpatchify
 
 FLAT = {
     "base_dim": 8,

@@ -36,13 +36,13 @@ class FamilyEntry:
 
 
 FAMILIES: Mapping[str, FamilyEntry] = {
-    "wan": FamilyEntry("wan_open:open_wan", ("WanPipeline", "WanImageToVideoPipeline", "WanVACEPipeline")),
-    "ltx-2": FamilyEntry("ltx_open:open_ltx", ("LTX2Pipeline", "LTX2ImageToVideoPipeline", "LTX2ConditionPipeline")),
+    "wan": FamilyEntry("wan.open:open_wan", ("WanPipeline", "WanImageToVideoPipeline", "WanVACEPipeline")),
+    "ltx-2": FamilyEntry("ltx.open:open_ltx", ("LTX2Pipeline", "LTX2ImageToVideoPipeline", "LTX2ConditionPipeline")),
     "hunyuanvideo-1.5": FamilyEntry(
-        "hunyuan_open:open_hunyuan", ("HunyuanVideo15Pipeline", "HunyuanVideo15ImageToVideoPipeline")
+        "hunyuan.open:open_hunyuan", ("HunyuanVideo15Pipeline", "HunyuanVideo15ImageToVideoPipeline")
     ),
     "skyreels-v2": FamilyEntry(
-        "skyreels_open:open_skyreels",
+        "skyreels.open:open_skyreels",
         ("SkyReelsV2DiffusionForcingPipeline", "SkyReelsV2DiffusionForcingImageToVideoPipeline"),
     ),
 }

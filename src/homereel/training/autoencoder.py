@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from homereel.models.wan_vae import decode_latents, encode_video
+from homereel.models.wan.vae import decode_latents, encode_video
 from homereel.training.muon import Muon
 from homereel.training.ranks import Rank
 from homereel.training.run import Budget, MovingAverage, Run, learning_rate_factor, pack, unpack

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from homereel.models.wan_vae import decode_latents, latent_statistics
+from homereel.models.wan.vae import decode_latents, latent_statistics
 from homereel.training.autoencoder import restoration_loss, to_video
 from homereel.training.latents import SHAPES, Cache
 from homereel.training.muon import Muon

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from homereel.models.wan_vae import encode_video, latent_statistics
+from homereel.models.wan.vae import encode_video, latent_statistics
 from homereel.training.autoencoder import to_video
 from homereel.training.ranks import Rank
 from homereel.training.world import Scene, draw, sample_scene

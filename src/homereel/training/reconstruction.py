@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from homereel.models.wan_vae import decode_latents, encode_video
+from homereel.models.wan.vae import decode_latents, encode_video
 from homereel.training.world import Drawing, Scene, draw, sample_scene
 
 

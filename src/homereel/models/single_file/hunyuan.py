@@ -7,32 +7,13 @@ import re
 from homereel.core.errors import WeightsError
 from homereel.models.single_file.family import Family, Figures, Shapes
 from homereel.models.single_file.names import Renamed, Source, num_blocks, split_leaf, translate
+from homereel.weights.original_names import HUNYUAN_OUTSIDE, HUNYUAN_SWAPPED
 
 _REFINER = "txt_in.individual_token_refiner.blocks"
 _OUTSIDE = {
     "double_blocks": "transformer_blocks",
     _REFINER: "context_embedder.token_refiner.refiner_blocks",
-    "img_in.proj": "x_embedder.proj",
-    "time_in.mlp.0": "time_embed.timestep_embedder.linear_1",
-    "time_in.mlp.2": "time_embed.timestep_embedder.linear_2",
-    "time_r_in.mlp.0": "time_embed.timestep_embedder_r.linear_1",
-    "time_r_in.mlp.2": "time_embed.timestep_embedder_r.linear_2",
-    "txt_in.t_embedder.mlp.0": "context_embedder.time_text_embed.timestep_embedder.linear_1",
-    "txt_in.t_embedder.mlp.2": "context_embedder.time_text_embed.timestep_embedder.linear_2",
-    "txt_in.c_embedder.linear_1": "context_embedder.time_text_embed.text_embedder.linear_1",
-    "txt_in.c_embedder.linear_2": "context_embedder.time_text_embed.text_embedder.linear_2",
-    "txt_in.input_embedder": "context_embedder.proj_in",
-    "byt5_in.layernorm": "context_embedder_2.norm",
-    "byt5_in.fc1": "context_embedder_2.linear_1",
-    "byt5_in.fc2": "context_embedder_2.linear_2",
-    "byt5_in.fc3": "context_embedder_2.linear_3",
-    "vision_in.proj.0": "image_embedder.norm_in",
-    "vision_in.proj.1": "image_embedder.linear_1",
-    "vision_in.proj.3": "image_embedder.linear_2",
-    "vision_in.proj.4": "image_embedder.norm_out",
-    "cond_type_embedding": "cond_type_embed",
-    "final_layer.adaLN_modulation.1": "norm_out.linear",
-    "final_layer.linear": "proj_out",
+    **HUNYUAN_OUTSIDE,
 }
 _BLOCK = {
     "img_mod.linear": "norm1.linear",
@@ -107,7 +88,7 @@ def _rename(shapes: Shapes) -> Renamed:
             if new is None:
                 unknown.append(name)
                 break
-            swapped = new.startswith("norm_out.")  # shift and scale stand the other way round in diffusers
+            swapped = new.startswith(HUNYUAN_SWAPPED)
             sources[new] = Source(name, third=index if len(thirds) == 3 else None, swapped=swapped)
     return Renamed(sources, unknown=tuple(unknown))
 

@@ -8,49 +8,11 @@ from typing import Any
 from homereel.core.errors import WeightsError
 from homereel.models.single_file.family import Family, Figures, Shapes, Variant
 from homereel.models.single_file.names import Renamed, Source, num_blocks, translate
+from homereel.weights.original_names import WAN_BLOCK, WAN_OUTSIDE, WAN_VACE_BLOCK
 
 HEAD = 128  # of every published Wan; no shape tells it
 _KNOWN = {(1536, 8960, 30), (5120, 13824, 40), (3072, 14336, 30)}  # width, feed forward, layers: 1.3B, 14B, 5B
 _PATCH = (1, 2, 2)
-
-_OUTSIDE = {
-    "patch_embedding": "patch_embedding",
-    "vace_patch_embedding": "vace_patch_embedding",
-    "time_embedding.0": "condition_embedder.time_embedder.linear_1",
-    "time_embedding.2": "condition_embedder.time_embedder.linear_2",
-    "time_projection.1": "condition_embedder.time_proj",
-    "text_embedding.0": "condition_embedder.text_embedder.linear_1",
-    "text_embedding.2": "condition_embedder.text_embedder.linear_2",
-    "img_emb.emb_pos": "condition_embedder.image_embedder.pos_embed",
-    "img_emb.proj.0": "condition_embedder.image_embedder.norm1",
-    "img_emb.proj.1": "condition_embedder.image_embedder.ff.net.0.proj",
-    "img_emb.proj.3": "condition_embedder.image_embedder.ff.net.2",
-    "img_emb.proj.4": "condition_embedder.image_embedder.norm2",
-    "head.head": "proj_out",
-    "head.modulation": "scale_shift_table",
-}
-_INSIDE = {
-    **{
-        f"{old}.{part}": f"{new}.{name}"
-        for old, new in (("self_attn", "attn1"), ("cross_attn", "attn2"))
-        for part, name in (
-            ("q", "to_q"),
-            ("k", "to_k"),
-            ("v", "to_v"),
-            ("o", "to_out.0"),
-            ("norm_q", "norm_q"),
-            ("norm_k", "norm_k"),
-        )
-    },
-    "cross_attn.k_img": "attn2.add_k_proj",
-    "cross_attn.v_img": "attn2.add_v_proj",
-    "cross_attn.norm_k_img": "attn2.norm_added_k",
-    "norm3": "norm2",  # the one norm with weights has another number there
-    "ffn.0": "ffn.net.0.proj",
-    "ffn.2": "ffn.net.2",
-    "modulation": "scale_shift_table",
-}
-_VACE_INSIDE = {**_INSIDE, "before_proj": "proj_in", "after_proj": "proj_out"}
 
 
 def _recognises(shapes: Shapes) -> bool:
@@ -62,9 +24,9 @@ def _rename(shapes: Shapes) -> Renamed:
     if "head.modulation" not in shapes:  # diffusers' own names
         return Renamed({name: Source(name) for name in shapes})
     sources, unknown = {}, []
-    inside = {"blocks": _INSIDE, "vace_blocks": _VACE_INSIDE}
+    inside = {"blocks": WAN_BLOCK, "vace_blocks": WAN_VACE_BLOCK}
     for name, shape in shapes.items():
-        new = translate(name, outside=_OUTSIDE, inside=inside)
+        new = translate(name, outside=WAN_OUTSIDE, inside=inside)
         if new is None:
             unknown.append(name)
         elif new == "patch_embedding.weight" and len(shape) == 2:  # as a Linear over flattened patches

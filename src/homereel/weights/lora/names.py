@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from homereel.weights.original_names import HUNYUAN_OUTSIDE, HUNYUAN_SWAPPED, WAN_BLOCK, WAN_OUTSIDE, WAN_VACE_BLOCK
+
 _NUMBER_DOTTED = re.compile(r"\.\d+(?=\.|$)")
 _NUMBER_FLAT = re.compile(r"_\d+(?=_|$)")
 
@@ -79,50 +81,10 @@ def _shares(theirs: str, *ours: str) -> dict[str, tuple[Target, ...]]:
     return {theirs: tuple(Target(layer, part, len(ours)) for part, layer in enumerate(ours))}
 
 
-_WAN_BLOCK = {
-    "modulation": "scale_shift_table",
-    "self_attn.q": "attn1.to_q",
-    "self_attn.k": "attn1.to_k",
-    "self_attn.v": "attn1.to_v",
-    "self_attn.o": "attn1.to_out.0",
-    "self_attn.norm_q": "attn1.norm_q",
-    "self_attn.norm_k": "attn1.norm_k",
-    "cross_attn.q": "attn2.to_q",
-    "cross_attn.k": "attn2.to_k",
-    "cross_attn.v": "attn2.to_v",
-    "cross_attn.o": "attn2.to_out.0",
-    "cross_attn.norm_q": "attn2.norm_q",
-    "cross_attn.norm_k": "attn2.norm_k",
-    "cross_attn.k_img": "attn2.add_k_proj",
-    "cross_attn.v_img": "attn2.add_v_proj",
-    "cross_attn.norm_k_img": "attn2.norm_added_k",
-    "norm3": "norm2",  # counted in the order of use, and the only one with weights
-    "ffn.0": "ffn.net.0.proj",
-    "ffn.2": "ffn.net.2",
-}
 _WAN = {
-    **_one(
-        {
-            "patch_embedding": "patch_embedding",
-            "vace_patch_embedding": "vace_patch_embedding",
-            "time_embedding.0": "condition_embedder.time_embedder.linear_1",
-            "time_embedding.2": "condition_embedder.time_embedder.linear_2",
-            "time_projection.1": "condition_embedder.time_proj",
-            "text_embedding.0": "condition_embedder.text_embedder.linear_1",
-            "text_embedding.2": "condition_embedder.text_embedder.linear_2",
-            "img_emb.emb_pos": "condition_embedder.image_embedder.pos_embed",
-            "img_emb.proj.0": "condition_embedder.image_embedder.norm1",
-            "img_emb.proj.1": "condition_embedder.image_embedder.ff.net.0.proj",
-            "img_emb.proj.3": "condition_embedder.image_embedder.ff.net.2",
-            "img_emb.proj.4": "condition_embedder.image_embedder.norm2",
-            "head.modulation": "scale_shift_table",
-            "head.head": "proj_out",
-        }
-    ),
-    **_in_blocks(_WAN_BLOCK, theirs="blocks", ours="blocks"),
-    **_in_blocks(
-        {**_WAN_BLOCK, "before_proj": "proj_in", "after_proj": "proj_out"}, theirs="vace_blocks", ours="vace_blocks"
-    ),
+    **_one(WAN_OUTSIDE),
+    **_in_blocks(WAN_BLOCK, theirs="blocks", ours="blocks"),
+    **_in_blocks(WAN_VACE_BLOCK, theirs="vace_blocks", ours="vace_blocks"),
 }
 
 _HUNYUAN_STREAMS = {
@@ -187,41 +149,21 @@ def _hunyuan_refiner() -> dict[str, tuple[Target, ...]]:
 
 
 def _hunyuan_times() -> dict[str, tuple[Target, ...]]:
-    text = "context_embedder.time_text_embed"
-    ours = {
-        "time_in": "time_embed.timestep_embedder",
-        "txt_in.t_embedder": f"{text}.timestep_embedder",
-        "txt_in.c_embedder": f"{text}.text_embedder",
-    }
+    """Other spellings of the two layers that take a time, or the text as a whole."""
     spellings = (("mlp.0", "mlp.2"), ("in_layer", "out_layer"), ("linear_1", "linear_2"))
-    pairs = {
-        f"{theirs}.{spelling}": f"{target}.linear_{number}"
-        for theirs, target in ours.items()
-        for spelling_pair in spellings
-        for number, spelling in enumerate(spelling_pair, start=1)
+    return {
+        theirs.removesuffix(makers) + spelling: (Target(ours),)
+        for theirs, ours in HUNYUAN_OUTSIDE.items()
+        for number in (0, 1)
+        for makers in (spellings[0][number], spellings[2][number])
+        if theirs.endswith("." + makers) and theirs.startswith(("time_in", "time_r_in", "txt_in"))
+        for spelling in (each[number] for each in spellings)
     }
-    return _one(pairs)
 
 
 _HUNYUAN = {
+    **{theirs: (Target(ours, swapped=ours == HUNYUAN_SWAPPED),) for theirs, ours in HUNYUAN_OUTSIDE.items()},
     **_hunyuan_times(),
-    **_one(
-        {
-            "txt_in.input_embedder": "context_embedder.proj_in",
-            "byt5_in.layernorm": "context_embedder_2.norm",
-            "byt5_in.fc1": "context_embedder_2.linear_1",
-            "byt5_in.fc2": "context_embedder_2.linear_2",
-            "byt5_in.fc3": "context_embedder_2.linear_3",
-            "vision_in.proj.0": "image_embedder.norm_in",
-            "vision_in.proj.1": "image_embedder.linear_1",
-            "vision_in.proj.3": "image_embedder.linear_2",
-            "vision_in.proj.4": "image_embedder.norm_out",
-            "img_in.proj": "x_embedder.proj",
-            "cond_type_embedding": "cond_type_embed",
-            "final_layer.linear": "proj_out",
-        }
-    ),
-    "final_layer.adaLN_modulation.1": (Target("norm_out.linear", swapped=True),),
     **_hunyuan_refiner(),
     **_hunyuan_block(),
 }

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from homereel.core.errors import WeightsError
-from homereel.models.ltx_config import GEMMA_4, UPSCALER, text_name
+from homereel.models.ltx.config import GEMMA_4, UPSCALER, text_name
 from homereel.weights.load import load_network
 from homereel.weights.model_folder import ModelFolder
 

@@ -17,8 +17,8 @@ from torch.nn import functional
 from homereel.core.inputs import Inputs, Pixels
 from homereel.core.plan import Plan
 from homereel.models.picture import fit_mask, fit_picture, fit_video, fit_within
-from homereel.models.wan_config import MASK_CHANNELS
-from homereel.models.wan_vae import encode_video, latent_statistics
+from homereel.models.wan.config import MASK_CHANNELS
+from homereel.models.wan.vae import encode_video, latent_statistics
 
 
 def encode_clip(vae: Any, video_BCTHW: Tensor, *, whole: bool) -> Tensor:

@@ -23,9 +23,9 @@ from homereel.core.plan import Plan
 from homereel.core.protocols import Family, StepTime, Use
 from homereel.core.sound import Sound
 from homereel.models.network_pass import named_pass
-from homereel.models.skyreels_decode import decode_film
-from homereel.models.skyreels_facts import SkyreelsFacts
-from homereel.models.wan import WanConditions, WanFamily
+from homereel.models.skyreels.decode import decode_film
+from homereel.models.skyreels.facts import SkyreelsFacts
+from homereel.models.wan.family import WanConditions, WanFamily
 from homereel.sampling import classifier_free_guidance
 from homereel.sampling.schedules import NUM_TRAIN_TIMESTEPS
 from homereel.weights.load import load_network

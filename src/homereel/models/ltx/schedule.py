@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from homereel.models.ltx_config import Timetable
+from homereel.models.ltx.config import Timetable
 
 # The times that Lightricks distilled its models for: one stage, and the second stage after the upscaler.
 DISTILLED = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0)

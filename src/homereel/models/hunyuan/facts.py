@@ -15,8 +15,8 @@ from homereel.core.model import Blocks, Defaults, Grid, Shapes, Stage
 from homereel.core.plan import Plan
 from homereel.core.request import Request
 from homereel.models.card import FolderCard
-from homereel.models.hunyuan_config import HunyuanConfig
-from homereel.models.hunyuan_text import ChatTokenizer, num_glyphs_cut
+from homereel.models.hunyuan.config import HunyuanConfig
+from homereel.models.hunyuan.text import ChatTokenizer, num_glyphs_cut
 from homereel.models.residual_ratios import residual_ratios
 from homereel.weights.model_folder import ModelFolder
 

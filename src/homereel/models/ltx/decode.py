@@ -13,7 +13,7 @@ from torch import Tensor
 
 from homereel.core.errors import GenerationFailed
 from homereel.core.sound import Sound
-from homereel.models.ltx_facts import TILE_FRAMES, TILE_PIXELS
+from homereel.models.ltx.facts import TILE_FRAMES, TILE_PIXELS
 from homereel.models.picture import to_frames
 
 # Neighbouring tiles share an eighth of their side and three eighths of their length, as the makers have it.

@@ -16,7 +16,7 @@ from homereel.core.request import Request
 from homereel.models.card import FolderCard
 from homereel.models.residual_ratios import residual_ratios
 from homereel.models.text import Tokenizer
-from homereel.models.wan_config import WanConfig
+from homereel.models.wan.config import WanConfig
 from homereel.weights.model_folder import ModelFolder
 
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from homereel.models.ltx_config import LtxConfig
+from homereel.models.ltx.config import LtxConfig
 
 # In which block attention is left out, as the makers advise.
 SKIPPED_BLOCK = {"2.0": 29, "2.3": 28, "2.5": 28}

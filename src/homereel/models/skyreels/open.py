@@ -9,8 +9,8 @@ from homereel.core.model import Defaults
 from homereel.core.protocols import ModelFacts
 from homereel.models.card import ModelCard, read_folder_card
 from homereel.models.catalogue import CATALOGUE
-from homereel.models.skyreels_facts import OVERLAP_FRAMES, SkyreelsFacts
-from homereel.models.wan_config import WanConfig, read_wan_config, scheduler_defaults
+from homereel.models.skyreels.facts import OVERLAP_FRAMES, SkyreelsFacts
+from homereel.models.wan.config import WanConfig, read_wan_config, scheduler_defaults
 from homereel.weights.model_folder import ModelFolder
 
 # Features of the smallest of the models with 14 billion parameters; the one with 1.3 has 1536.
@@ -35,7 +35,7 @@ def open_skyreels(*, name: str, folder: ModelFolder, card: ModelCard | None, com
     _check_window(facts)
     if not compute:
         return facts
-    from homereel.models.skyreels import skyreels_family
+    from homereel.models.skyreels.family import skyreels_family
 
     return skyreels_family(facts)
 

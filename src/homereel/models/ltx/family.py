@@ -20,15 +20,15 @@ from homereel.core.inputs import Inputs
 from homereel.core.plan import Plan
 from homereel.core.protocols import Family, StepTime, Use
 from homereel.core.sound import Sound
-from homereel.models.ltx_config import UPSCALER
-from homereel.models.ltx_decode import decode_mel, decode_preview, decode_video, speak
-from homereel.models.ltx_facts import WHOLE_DECODE_BYTES, LtxFacts
-from homereel.models.ltx_guidance import guidance_for
-from homereel.models.ltx_layout import pack_audio, pack_video
-from homereel.models.ltx_networks import latent_statistics, load_ltx_network
-from homereel.models.ltx_passes import LtxConditions, LtxStep
-from homereel.models.ltx_pictures import KnownTokens, encode_pictures
-from homereel.models.ltx_text import LtxWords, connect, read_prompt
+from homereel.models.ltx.config import UPSCALER
+from homereel.models.ltx.decode import decode_mel, decode_preview, decode_video, speak
+from homereel.models.ltx.facts import WHOLE_DECODE_BYTES, LtxFacts
+from homereel.models.ltx.guidance import guidance_for
+from homereel.models.ltx.layout import pack_audio, pack_video
+from homereel.models.ltx.networks import latent_statistics, load_ltx_network
+from homereel.models.ltx.passes import LtxConditions, LtxStep
+from homereel.models.ltx.pictures import KnownTokens, encode_pictures
+from homereel.models.ltx.text import LtxWords, connect, read_prompt
 
 # A preview shows this many frames, from latents that are at most so many cells long on a side.
 PREVIEW_FRAMES = 8

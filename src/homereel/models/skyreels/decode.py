@@ -16,7 +16,7 @@ from torch import Tensor
 
 from homereel.core.errors import GenerationFailed
 from homereel.models.picture import to_frames
-from homereel.models.wan_vae import latent_statistics, unpatchify
+from homereel.models.wan.vae import latent_statistics, unpatchify
 
 
 def decode_film(vae: Any, latents_BCTHW: Tensor) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from homereel.models.ltx_config import MEL_SCALE, LtxConfig
+from homereel.models.ltx.config import MEL_SCALE, LtxConfig
 
 
 @dataclass(frozen=True)

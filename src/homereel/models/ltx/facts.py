@@ -13,10 +13,10 @@ from homereel.core.model import Blocks, Defaults, Grid, Shapes, Stage
 from homereel.core.plan import Plan
 from homereel.core.request import Request
 from homereel.models.card import FolderCard
-from homereel.models.ltx_config import UPSCALER, LtxConfig, text_name
-from homereel.models.ltx_layout import LtxLayout, layout_of, num_values
-from homereel.models.ltx_schedule import DISTILLED, distilled_sigmas, full_sigmas, refining_sigmas
-from homereel.models.ltx_tokens import GemmaTokenizer
+from homereel.models.ltx.config import UPSCALER, LtxConfig, text_name
+from homereel.models.ltx.layout import LtxLayout, layout_of, num_values
+from homereel.models.ltx.schedule import DISTILLED, distilled_sigmas, full_sigmas, refining_sigmas
+from homereel.models.ltx.tokens import GemmaTokenizer
 from homereel.weights.model_folder import ModelFolder
 
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

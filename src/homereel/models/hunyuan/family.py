@@ -19,10 +19,10 @@ from homereel.core.inputs import Inputs
 from homereel.core.plan import Plan
 from homereel.core.protocols import Family, StepTime, Use
 from homereel.core.sound import Sound
-from homereel.models.hunyuan_facts import HunyuanFacts
-from homereel.models.hunyuan_network import load_part
-from homereel.models.hunyuan_text import INSTRUCTION_TOKENS, glyph_ids, glyph_text
-from homereel.models.hunyuan_vae import decode_video, encode_picture
+from homereel.models.hunyuan.facts import HunyuanFacts
+from homereel.models.hunyuan.network import load_part
+from homereel.models.hunyuan.text import INSTRUCTION_TOKENS, glyph_ids, glyph_text
+from homereel.models.hunyuan.vae import decode_video, encode_picture
 from homereel.models.network_pass import named_pass
 from homereel.models.picture import fit_picture, to_frames
 from homereel.sampling import classifier_free_guidance

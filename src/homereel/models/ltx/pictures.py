@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from homereel.core.inputs import Pixels, PlacedPicture
-from homereel.models.ltx_layout import LtxLayout, pack_video
+from homereel.models.ltx.layout import LtxLayout, pack_video
 from homereel.models.picture import fit_picture
 
 

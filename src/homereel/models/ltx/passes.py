@@ -14,10 +14,10 @@ from torch import Tensor
 
 from homereel.core.model import Stage
 from homereel.core.protocols import StepTime
-from homereel.models.ltx_guidance import Guidance, guided
-from homereel.models.ltx_layout import LtxLayout
-from homereel.models.ltx_pictures import KnownTokens, token_places
-from homereel.models.ltx_text import LtxWords
+from homereel.models.ltx.guidance import Guidance, guided
+from homereel.models.ltx.layout import LtxLayout
+from homereel.models.ltx.pictures import KnownTokens, token_places
+from homereel.models.ltx.text import LtxWords
 from homereel.models.network_pass import named_pass
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from homereel.models import hunyuan_vae
+from homereel.models.hunyuan import vae as hunyuan_vae
 from homereel.weights.load import load_network
 from homereel.weights.model_folder import ModelFolder
 
@@ -68,7 +68,7 @@ def _embedded(time: Tensor, waves: Any, layers: Any) -> Tensor:
 
 
 def _prepared_transformer(network: Any) -> nn.Module:
-    from homereel.models import hunyuan_attention
+    from homereel.models.hunyuan import attention as hunyuan_attention
 
     register_step_cache()
     network.time_embed = ExactTimes(network.time_embed)

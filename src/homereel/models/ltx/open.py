@@ -6,8 +6,8 @@ from homereel.core.errors import WeightsError
 from homereel.core.protocols import ModelFacts
 from homereel.models.card import ModelCard, read_folder_card
 from homereel.models.catalogue import CATALOGUE
-from homereel.models.ltx_config import LtxConfig, read_ltx_config
-from homereel.models.ltx_facts import LtxFacts
+from homereel.models.ltx.config import LtxConfig, read_ltx_config
+from homereel.models.ltx.facts import LtxFacts
 from homereel.weights.model_folder import ModelFolder
 
 
@@ -29,7 +29,7 @@ def open_ltx(*, name: str, folder: ModelFolder, card: ModelCard | None, compute:
         )
     if not compute:
         return facts
-    from homereel.models.ltx import ltx_family
+    from homereel.models.ltx.family import ltx_family
 
     return ltx_family(facts)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from homereel.core.protocols import ModelFacts
 from homereel.models.card import ModelCard, read_folder_card
 from homereel.models.catalogue import CATALOGUE
-from homereel.models.wan_config import WanConfig, read_wan_config, scheduler_defaults
-from homereel.models.wan_facts import WanFacts
+from homereel.models.wan.config import WanConfig, read_wan_config, scheduler_defaults
+from homereel.models.wan.facts import WanFacts
 from homereel.weights.model_folder import ModelFolder
 
 
@@ -25,7 +25,7 @@ def open_wan(*, name: str, folder: ModelFolder, card: ModelCard | None, compute:
     )
     if not compute:
         return facts
-    from homereel.models.wan import wan_family
+    from homereel.models.wan.family import wan_family
 
     return wan_family(facts)
 

@@ -21,9 +21,9 @@ from homereel.core.protocols import Family, StepTime, Use
 from homereel.core.sound import Sound
 from homereel.models.network_pass import named_pass
 from homereel.models.picture import fit_picture, fit_video, to_frames
-from homereel.models.wan_facts import WHOLE_DECODE_BYTES, WanFacts
-from homereel.models.wan_pictures import control_latents, encode_clip, known_frames, look_at, picture_channels
-from homereel.models.wan_vae import decode_latents, latent_statistics
+from homereel.models.wan.facts import WHOLE_DECODE_BYTES, WanFacts
+from homereel.models.wan.pictures import control_latents, encode_clip, known_frames, look_at, picture_channels
+from homereel.models.wan.vae import decode_latents, latent_statistics
 from homereel.sampling import classifier_free_guidance
 from homereel.weights.load import load_network
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from homereel.core.model import Grid, Shapes, Stage
 from homereel.core.plan import Plan
 from homereel.core.request import Request
-from homereel.models.skyreels_windows import Window, split_windows
-from homereel.models.wan_facts import ITEM_BYTES, LAYERS_AT_ONCE, WanFacts
+from homereel.models.skyreels.windows import Window, split_windows
+from homereel.models.wan.facts import ITEM_BYTES, LAYERS_AT_ONCE, WanFacts
 
 # A window begins with this many frames of the one before, as the makers advise.
 OVERLAP_FRAMES = 17

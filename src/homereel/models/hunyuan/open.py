@@ -5,8 +5,8 @@ from __future__ import annotations
 from homereel.core.protocols import ModelFacts
 from homereel.models.card import ModelCard, read_folder_card
 from homereel.models.catalogue.hunyuan import HUNYUAN, MAX_TOKENS
-from homereel.models.hunyuan_config import HunyuanConfig, folder_defaults, read_hunyuan_config
-from homereel.models.hunyuan_facts import HunyuanFacts
+from homereel.models.hunyuan.config import HunyuanConfig, folder_defaults, read_hunyuan_config
+from homereel.models.hunyuan.facts import HunyuanFacts
 from homereel.weights.model_folder import ModelFolder
 
 
@@ -25,7 +25,7 @@ def open_hunyuan(*, name: str, folder: ModelFolder, card: ModelCard | None, comp
     )
     if not compute:
         return facts
-    from homereel.models.hunyuan import hunyuan_family
+    from homereel.models.hunyuan.family import hunyuan_family
 
     return hunyuan_family(facts)
 
