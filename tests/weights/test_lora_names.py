@@ -16,13 +16,7 @@ from tests.tiny_loras import (
     RANK,
     assert_same_weights,
     lora_of,
-    tiny_wan,
 )
-
-
-@pytest.fixture
-def network() -> nn.Module:
-    return tiny_wan()
 
 
 @pytest.mark.parametrize("layout", ["kohya", "comfyui", "comfyui down"])
@@ -68,7 +62,7 @@ def all_of_a_block(layout: str, network: nn.Module) -> dict[str, Tensor]:
 
 FAMILY_NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "wan": ("WanTransformer3DModel", {"image_dim": 8, "added_kv_proj_dim": 5120, "pos_embed_seq_len": 514}),
-    "hunyuanvideo-1.5": ("HunyuanVideo15Transformer3DModel", {"num_refiner_layers": 1}),
+    "hunyuanvideo-1.5": ("HunyuanVideo15Transformer3DModel", {"num_refiner_layers": 1, "use_meanflow": True}),
     "ltx-2": ("LTX2VideoTransformer3DModel", {"gated_attn": True, "audio_gated_attn": True, "cross_attn_mod": True}),
 }
 
