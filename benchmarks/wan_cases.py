@@ -69,6 +69,7 @@ TOY_RESOLUTIONS = {"toy": Resolution(96, 96, 9)}
 # A clip keeps its first layers and steps dense; here every layer of a step is sparse, to see what a step costs then.
 SLA_10 = "sparse_attention:0.1:first_layers=0:first_steps=0"
 SLA_15 = "sparse_attention:0.15:first_layers=0:first_steps=0"
+SLA_10_8, SLA_15_8 = f"{SLA_10}:eight_bit=yes", f"{SLA_15}:eight_bit=yes"
 VARIANTS = {
     "dense": "",
     "dense, compile": "compile",
@@ -78,11 +79,18 @@ VARIANTS = {
     "fp8": "fused_norms,fp8",
     "sla15": f"{SLA_15},fused_norms",
     "sla10": f"{SLA_10},fused_norms",
+    "sla15 8-bit": f"{SLA_15_8},fused_norms",
+    "sla10 8-bit": f"{SLA_10_8},fused_norms",
     "sla15, int8": f"{SLA_15},fused_norms,int8",
     "sla10, int8": f"{SLA_10},fused_norms,int8",
     "sla10, fp8": f"{SLA_10},fused_norms,fp8",
+    "sla15 8-bit, int8": f"{SLA_15_8},fused_norms,int8",
+    "sla10 8-bit, int8": f"{SLA_10_8},fused_norms,int8",
+    "sla10 8-bit, fp8": f"{SLA_10_8},fused_norms,fp8",
     "sla10, int8, compile": f"{SLA_10},fused_norms,int8,compile",
     "sla10, fp8, compile": f"{SLA_10},fused_norms,fp8,compile",
+    "sla10 8-bit, int8, compile": f"{SLA_10_8},fused_norms,int8,compile",
+    "sla10 8-bit, fp8, compile": f"{SLA_10_8},fused_norms,fp8,compile",
 }
 VAE_VARIANTS = ("vae", "vae, channels last")
 
@@ -94,24 +102,34 @@ around, gated, 3 each."""
 
 @dataclass(frozen=True)
 class Work:
-    """Floating-point operations of one forward by number format, and bytes of elementwise work in two-byte numbers."""
+    """Floating-point operations of one forward by number format, and bytes of elementwise work in two-byte numbers.
+
+    `attention_formats` are those of its two products, which are equal in size; none is the format of all that is not
+    quantised.
+    """
 
     linear: float
     attention: float
     linear_format: str = "bf16"
+    attention_formats: tuple[str, ...] = ()
     other: float = 0.0  # linears outside the blocks, and attention to words: never quantised
     elementwise_bytes: float = 0.0
 
     def by_format(self, base: str = "bf16") -> dict[str, float]:
         """Operations a number format, where what is not quantised is in `base`."""
-        flops = {base: self.attention + self.other}
+        flops = {base: self.other}
+        attention = self.attention_formats or (base,)
         chosen = base if self.linear_format == "bf16" else self.linear_format
-        flops[chosen] = flops.get(chosen, 0.0) + self.linear
+        for name, part in ((chosen, self.linear), *((name, self.attention / len(attention)) for name in attention)):
+            flops[name] = flops.get(name, 0.0) + part
         return flops
 
 
 def forward_work(size: Size, *, num_tokens: int, passes: str = "", block_keys: int = 64) -> Work:
-    """What one forward with these passes has to compute, kept blocks alone where attention is sparse."""
+    """What one forward with these passes has to compute, kept blocks alone where attention is sparse.
+
+    Attention in 8 bits is counted as GPUs with fp8 have it: queries with keys in int8, then values in fp8.
+    """
     L, S, D, F = num_tokens, size.text_tokens, size.features, size.feed_forward
     in_blocks = 2 * (6 * L * D * D + 2 * S * D * D + 2 * L * D * F)  # q, k, v, o; q, k, v, o of words; feed-forward
     patch = 4 * size.channels
@@ -126,6 +144,7 @@ def forward_work(size: Size, *, num_tokens: int, passes: str = "", block_keys: i
         linear=in_blocks * size.num_layers,
         attention=4 * L * L * D * size.num_layers * kept,
         linear_format=eight_bit[0].partition("_")[0] if eight_bit else "bf16",
+        attention_formats=("int8", "fp8") if any("eight_bit=yes" in name for name in names) else (),
         other=outside + words,
         elementwise_bytes=2.0 * _ELEMENTWISE_PASSES * L * D * size.num_layers,
     )

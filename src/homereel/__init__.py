@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 if TYPE_CHECKING:
     from homereel.core.errors import HomereelError
     from homereel.core.events import OnProgress, Progress, ShouldStop
-    from homereel.core.request import KeyPicture, LoraUse, Request
+    from homereel.core.request import KeyPicture, LoraUse, Request, SamplerName
     from homereel.core.result import Result
     from homereel.engine.session import Session
 
@@ -58,7 +58,9 @@ class RequestOptions(TypedDict, total=False):
     steps: int | None
     guidance: float | None
     shift: float | None
-    sampler: Literal["unipc", "euler"] | None
+    sampler: SamplerName | None
+    sigma_max: float | None
+    sigmas: str | Sequence[float] | None
     seed: int | None
     image: str | Path | None
     last: str | Path | None

@@ -17,8 +17,9 @@ import torch
 import gpu_wan
 import stopwatch
 import wan_rows
+from homereel.passes import parse_passes
 from tests.benchmarks.conftest import FOLDER
-from wan_cases import RESOLUTIONS, SIZES, TOY_RESOLUTIONS, TOY_SIZES, Work, floor_seconds, forward_work
+from wan_cases import RESOLUTIONS, SIZES, TOY_RESOLUTIONS, TOY_SIZES, VARIANTS, Work, floor_seconds, forward_work
 from wan_network import random_inputs, random_transformer
 
 SIZE, RESOLUTION = TOY_SIZES["toy"], TOY_RESOLUTIONS["toy"]
@@ -52,8 +53,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_it_runs_with_little_installed(tmp_path: Path) -> None:
-    """A whole run in a process of its own: transformer, pass, decoder, and a variant that does not exist."""
-    words = ["--toy", "--repeat", "2", "--out", str(tmp_path), "--variants", "dense", "norms", "int9", "vae"]
+    """A whole run in a process of its own: transformer, passes, decoder, a variant that does not exist, and one that
+    a CPU cannot compute."""
+    variants = ["dense", "norms", "sla15", "sla10, int8", "sla10 8-bit, int8", "int9", "vae"]
+    words = ["--toy", "--repeat", "2", "--out", str(tmp_path), "--variants", *variants]
     done = subprocess.run(
         [sys.executable, "-c", RUN_WITHOUT, *words], capture_output=True, text=True, check=False, timeout=300
     )
@@ -61,13 +64,16 @@ def test_it_runs_with_little_installed(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "gpu_wan.json").read_text())
     rows = {row["variant"]: row for row in report["rows"]}
     assert "did you mean int8?" in rows.pop("int9")["error"]
-    assert set(rows) == {"dense", "norms", "vae"}
+    assert "8-bit attention needs an NVIDIA GPU" in rows.pop("sla10 8-bit, int8")["error"]
+    assert set(rows) == {"dense", "norms", "sla15", "sla10, int8", "vae"}
     for row in rows.values():
         assert row["seconds"] > 0
         assert len(row["runs"]) == 2
         assert row["share_of_roofline"] == row["floor_matrix_seconds"] / row["seconds"]
     # The same in another order of rounding; a wrong rotation or modulation is off by a tenth and more.
     assert rows["norms"]["relative_error"] < 1e-5
+    # One of two blocks is kept, of weights that attend to everything; and layers in 8 bits.
+    assert 1e-5 < rows["sla15"]["relative_error"] < rows["sla10, int8"]["relative_error"] < 0.5
     assert report["ceilings"]["fp32_tflops"] > 0
     assert report["machine"]["torch"] == torch.__version__
     assert (tmp_path / "gpu_wan.png").stat().st_size > 1000
@@ -182,6 +188,18 @@ def test_work_of_passes() -> None:
     assert fast.attention / dense.attention == pytest.approx(51 / 512)  # a tenth of 512 blocks, in whole ones
     assert fast.by_format() == {"bf16": fast.attention + fast.other, "int8": dense.linear}
     assert forward_work(SIZE, num_tokens=100, passes="sparse_attention:0.1").attention > 0  # one block at least
+    eight_bit = forward_work(SIZES["1.3B"], num_tokens=tokens, passes=VARIANTS["sla10 8-bit, int8"])
+    half = fast.attention / 2
+    assert eight_bit.by_format() == {"bf16": fast.other, "int8": dense.linear + half, "fp8": half}
+
+
+def test_variants_are_passes_and_all_differ() -> None:
+    read = {name: tuple(each.spec for each in parse_passes(passes)) for name, passes in VARIANTS.items()}
+    assert len(set(read.values())) == len(read)
+    for name, specs in read.items():
+        assert ("eight_bit=yes" in str(specs)) == ("8-bit" in name)
+        assert ("sparse_attention:0.1:" in str(specs)) == ("sla10" in name)
+        assert ("sparse_attention:0.15:" in str(specs)) == ("sla15" in name)
 
 
 def test_floor() -> None:

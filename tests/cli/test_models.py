@@ -11,6 +11,7 @@ def test_list(cli: Cli) -> None:
     shown = cli("models")
     assert (shown.code, shown.err) == (0, "")
     assert all(card.id in shown.out for card in CATALOGUE)
+    assert next(line for line in shown.out.splitlines() if "turbowan2.2" in line).split()[1:3] == ["by", "import"]
     told = cli("models", "--json").json
     assert told["default"] == default_model()
     assert [model["id"] for model in told["models"]] == [card.id for card in CATALOGUE]

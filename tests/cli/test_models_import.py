@@ -13,6 +13,7 @@ from diffusers import WanTransformer3DModel
 
 from tests.cli.conftest import Cli
 from tests.models.original_names import State, fp8_scaled, original_state, original_wan, save
+from tests.weights.test_locked_process import needs_linux
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +53,19 @@ def test_people_are_told_what_was_done(cli: Cli, folder: Path, tiny_model_dir: P
     assert "converted" not in quiet.err
 
 
+@needs_linux
+def test_a_pth_is_opened_in_a_locked_process_and_makes_a_clip(
+    cli: Cli, folder: Path, tiny_model_dir: Path, state: State
+) -> None:
+    torch.save({"state_dict": {"net." + name: tensor for name, tensor in state.items()}}, folder / "tiny.pth")
+    done = cli("models", "import", "tiny.pth", "--base", tiny_model_dir, "-q")
+    assert done.code == 0, done.err
+    assert "could reach neither files nor network" in done.err
+    assert "filter of system calls" in done.err
+    made = cli("generate", "a red ball", "--model", "tiny", "--seed", "1", "-o", "a.mp4", "--json")
+    assert made.code == 0, made.err
+
+
 def test_lost_scales_are_one_line_and_no_model(cli: Cli, folder: Path, tiny_model_dir: Path, state: State) -> None:
     kept = {name: tensor for name, tensor in fp8_scaled(state).items() if not name.endswith("scale_weight")}
     refused = cli("models", "import", save(kept, folder / "a.safetensors"), "--base", tiny_model_dir)
@@ -82,6 +96,7 @@ def test_a_real_model_names_the_base_that_must_be_pulled(cli: Cli, folder: Path)
     ("words", "code", "message"),
     [
         (["no-such-file.safetensors"], 1, "cannot be read"),
+        (["no-such-file.pth"], 1, "cannot be read"),
         ([], 2, "Missing argument"),
     ],
 )

@@ -116,7 +116,7 @@ def test_in_a_terminal_one_is_asked(
     ("words", "message"),
     [
         (["pocket"], "comes with homereel"),
-        (["turbowan2.1"], "pickled"),
+        (["turbowan2.1"], "TurboDiffusion/TurboWan2.1-T2V-1.3B-480P, then `homereel models import FILE`"),
         (["wan2.1-t2v-1.4b"], "wan2.1-t2v-1.3b"),
     ],
 )

@@ -42,6 +42,14 @@ def test_exit_codes_of_the_tree() -> None:
         "WeightsError": 1,
         "UnsupportedPass": 2,
         "GenerationFailed": 1,
+        "TooLarge": 2,
+        "JobsError": 1,
+        "UnknownJob": 2,
+        "WrongState": 2,
+        "KeyReused": 2,
+        "LeaseLost": 1,
+        "StoreUnavailable": 1,
+        "StoreDamaged": 1,
         "Stopped": 130,
     }
     assert all(f"{name} " in (errors.__doc__ or "") for name in codes)

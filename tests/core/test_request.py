@@ -72,7 +72,15 @@ def test_a_prompt_of_ten_megabytes_is_refused_and_not_repeated() -> None:
         ("guidance", math.inf, "finite"),
         ("shift", 0, "0"),
         ("fps", 1e9, "240"),
-        ("sampler", "ddim", "'unipc' or 'euler'"),
+        ("sampler", "ddim", "'unipc', 'euler', 'rcm' or 'rcm-ode'"),
+        ("sigma_max", 3, "at least 15"),
+        ("sigmas", "0.9,0.5", "fall from at most 1 to 0, as 0.99,"),
+        ("sigmas", (0.5, 0.9, 0), "fall"),
+        ("sigmas", (1.2, 0), "fall"),
+        ("sigmas", (0,), "fall"),
+        ("sigmas", (), "fall"),
+        ("sigmas", "0.9,x,0", "a number"),
+        ("sigmas", (0.9, math.nan, 0), "finite"),
         ("image", "", "path"),
         ("image", "a\0b.png", "path"),
         ("model", "", "a name"),
@@ -105,6 +113,13 @@ def test_one_length_only() -> None:
     message = str(refusal(seconds=2.0, num_frames=33))
     assert "seconds" in message
     assert "num_frames" in message
+
+
+def test_times_are_given_in_one_way_only() -> None:
+    assert Request.parse({"prompt": "x", "sigmas": "0.9, 0.5, 0"}).sigmas == (0.9, 0.5, 0)
+    assert Request(prompt="x", sigmas=(0.9, 0.5, 0), steps=2).steps == 2
+    assert "times of 2 steps, and steps says 3" in str(refusal(sigmas=(0.9, 0.5, 0), steps=3))
+    assert "sigmas and sigma_max" in str(refusal(sigmas=(0.9, 0), sigma_max=80))
 
 
 def test_a_missing_prompt_is_named() -> None:

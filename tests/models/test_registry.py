@@ -17,7 +17,6 @@ from homereel.core.errors import InvalidRequest, UnknownModel, WeightsError
 from homereel.core.model import Defaults
 from homereel.core.request import Request
 from homereel.models import registry
-from homereel.models.catalogue import CATALOGUE
 from homereel.models.model_list import list_models, model_info
 from homereel.models.registry import (
     default_model,
@@ -99,10 +98,17 @@ def test_the_default_is_the_best_one_installed(monkeypatch: pytest.MonkeyPatch, 
     assert model_facts("pocket").model == "pocket"
 
 
-def test_a_model_that_cannot_be_run_yet_says_so_and_where_to_look() -> None:
-    (name, *_) = [card.id for card in CATALOGUE if not card.supported]
-    with pytest.raises(InvalidRequest, match=f"{name} cannot be run by this version .*`homereel models`"):
-        model_facts(name)
+def test_a_model_that_cannot_be_run_yet_says_so_and_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = registry.find_card("wan2.1-t2v-14b").model_copy(update={"supported": False})
+    monkeypatch.setattr(registry, "find_card", lambda _: later)
+    with pytest.raises(InvalidRequest, match=r"wan2\.1-t2v-14b cannot be run by this version .*`homereel models`"):
+        model_facts("wan2.1-t2v-14b")
+
+
+def test_a_model_that_is_published_as_a_pickle_says_how_to_get_it() -> None:
+    with pytest.raises(InvalidRequest, match=r"TurboDiffusion/TurboWan2\.1-T2V-14B-720P, .* import FILE"):
+        model_facts("turbowan2.1-t2v-14b-720p")
+    assert model_info("turbowan2.2").pickled
 
 
 def test_an_alias_is_the_model(monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path) -> None:

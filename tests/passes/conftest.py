@@ -33,6 +33,10 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "hunyuan": save_tiny_hunyuan,
     "ltx": lambda folder: save_tiny_ltx(folder, generation="2.3", distilled=False),
 }
+"""One of each layout, which every pass is held to."""
+MORE_MODELS: dict[str, Callable[[Path], Path]] = {
+    "ltx-2.0": lambda folder: save_tiny_ltx(folder, generation="2.0", distilled=False),
+}
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     def folder(model: str) -> Path:
         if model not in made:
-            made[model] = MODELS[model](tmp_path_factory.mktemp(model))
+            made[model] = (MODELS | MORE_MODELS)[model](tmp_path_factory.mktemp(model))
         return made[model]
 
     return folder

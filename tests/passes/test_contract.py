@@ -41,8 +41,6 @@ NEUTRAL = {
 }
 REFUSED = {
     ("sparse_attention", "hunyuan"): "use step_cache",
-    ("fused_norms", "hunyuan"): "compile fuses",
-    ("fused_norms", "ltx"): "compile fuses",
 }
 PAIRS = [(name, model) for name in CHANGING for model in MODELS if (name, model) not in REFUSED]
 

@@ -113,8 +113,8 @@ def test_wrong_words_are_told_before_anything_is_loaded(
         monkeypatch.setattr(type(session.family(plain.model)), "load", load)
         with pytest.raises(InvalidRequest, match="there is no pass 'int9'; did you mean int8"):
             generate(plain.replace(passes="int9"), session=session)
-        hunyuan = wish(folders("hunyuan"), width=48, height=64, passes="fused_norms")
-        with pytest.raises(UnsupportedPass, match="compile fuses"):
+        hunyuan = wish(folders("hunyuan"), width=48, height=64, passes="sparse_attention")
+        with pytest.raises(UnsupportedPass, match="use step_cache"):
             generate(hunyuan, session=session)
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from homereel.sampling import SAMPLERS, SolverState, classifier_free_guidance, predicted_picture
-from tests.sampling.golden_schedules import SHIFTS, STEPS, golden_path, golden_text
+from tests.sampling.golden_schedules import SHIFTS, STEPS, TEACHERS, golden_path, golden_text
 
-CASES = [(name, steps, shift) for name in SAMPLERS for steps in STEPS for shift in SHIFTS]
+CASES = [(name, steps, shift) for name in TEACHERS for steps in STEPS for shift in SHIFTS]
 
 
 def oracle(name: str, *, shift: float) -> Any:
@@ -76,7 +76,7 @@ def test_the_two_schedules_are_not_interchangeable() -> None:
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", TEACHERS)
 def test_golden_schedules(name: str, shift: float) -> None:
     assert golden_text(name, shift=shift) == golden_path(name, shift=shift).read_text(encoding="ascii")
 
@@ -96,7 +96,7 @@ def test_a_step_leaves_its_state_as_it_was(name: str) -> None:
         state = first
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", TEACHERS)
 def test_a_straight_flow_is_followed_to_its_end(name: str) -> None:
     """With the velocity of a straight path every sampler must land on the picture, whatever the steps."""
     picture, noise = torch.randn(2, 50, 3, generator=torch.Generator().manual_seed(1))

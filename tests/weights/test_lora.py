@@ -21,13 +21,7 @@ from tests.tiny_loras import (
     in_layout,
     lora_of,
     save_lora,
-    tiny_wan,
 )
-
-
-@pytest.fixture
-def network() -> nn.Module:
-    return tiny_wan()
 
 
 @pytest.mark.parametrize(

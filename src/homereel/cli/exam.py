@@ -8,11 +8,12 @@ import typer
 
 from homereel.cli.exam_run import Examination, examine, examine_autoencoder
 from homereel.cli.exam_table import show_result
+from homereel.cli.options import SHOWN, Guidance, Size, Steps
 from homereel.cli.output import show_json
 from homereel.cli.progress import show_progress
 from homereel.cli.stop import StopSwitch
 
-_EXAM, _CLIPS, _SHOWN = "The exam", "How its clips are made", "What to show"
+_EXAM = "The exam"
 
 
 def exam(
@@ -50,21 +51,12 @@ def exam(
             "--workers", min=1, max=256, metavar="N", rich_help_panel=_EXAM, help="Processes that read clips."
         ),
     ] = 1,
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", metavar="N", rich_help_panel=_CLIPS, help="By default the model's own."),
-    ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option("--guidance", metavar="G", rich_help_panel=_CLIPS, help="By default the model's own."),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option("--size", metavar="SIZE", rich_help_panel=_CLIPS, help="As for generate, such as wide."),
-    ] = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    size: Size = None,
     as_json: Annotated[
         bool,
-        typer.Option("--json", metavar="", rich_help_panel=_SHOWN, help="One JSON object: score, traits, ceiling."),
+        typer.Option("--json", metavar="", rich_help_panel=SHOWN, help="One JSON object: score, traits, ceiling."),
     ] = False,
 ) -> None:
     """Measure a model: unseen prompts, and clips that are judged from their pixels alone.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from homereel.cli.fidelity_prompts import choose_subjects
+from homereel.cli.options import MAKING, SHOWN, Guidance, Size, Steps
 from homereel.cli.output import seconds_text, show_json
 from homereel.cli.progress import Display, show_progress
 from homereel.cli.stop import StopSwitch
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from homereel.core.request import Request
     from homereel.engine.fidelity import Fidelity, Subject
 
-_CLIPS, _SHOWN = "Which clips", "What to show"
+_CLIPS = "Which clips"
 
 
 def fidelity(
@@ -70,24 +71,15 @@ def fidelity(
         str | None,
         typer.Option("--image", metavar="FILE", rich_help_panel=_CLIPS, help="A picture to begin with."),
     ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option("--size", metavar="SIZE", rich_help_panel=_CLIPS, help="As for generate, such as 480p."),
-    ] = None,
+    size: Size = None,
     frames: Annotated[
-        int | None, typer.Option("--frames", metavar="N", rich_help_panel=_CLIPS, help="How long, in frames.")
+        int | None, typer.Option("--frames", metavar="N", rich_help_panel=MAKING, help="How long, in frames.")
     ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", metavar="N", rich_help_panel=_CLIPS, help="By default the model's own."),
-    ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option("--guidance", metavar="G", rich_help_panel=_CLIPS, help="By default the model's own."),
-    ] = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
     as_json: Annotated[
         bool,
-        typer.Option("--json", metavar="", rich_help_panel=_SHOWN, help="One JSON object, with every clip."),
+        typer.Option("--json", metavar="", rich_help_panel=SHOWN, help="One JSON object, with every clip."),
     ] = False,
 ) -> None:
     """Measure what passes change: every clip is made from the same seed with them and without.

@@ -155,7 +155,31 @@ def generate(
         typer.Option("--shift", metavar="S", rich_help_panel=_LOOK, help="More gives the early steps more weight."),
     ] = None,
     sampler: Annotated[
-        str | None, typer.Option("--sampler", metavar="NAME", rich_help_panel=_LOOK, help="unipc or euler.")
+        str | None,
+        typer.Option(
+            "--sampler",
+            metavar="NAME",
+            rich_help_panel=_LOOK,
+            help="unipc or euler; rcm or rcm-ode for a student that needs 1 to 4 steps.",
+        ),
+    ] = None,
+    sigma_max: Annotated[
+        float | None,
+        typer.Option(
+            "--sigma-max",
+            metavar="S",
+            rich_help_panel=_LOOK,
+            help="Where such a student starts: more is sharper, less varied. By default 80, or 200 from a picture.",
+        ),
+    ] = None,
+    sigmas: Annotated[
+        str | None,
+        typer.Option(
+            "--sigmas",
+            metavar="LIST",
+            rich_help_panel=_LOOK,
+            help="Times of your own, from at most 1 to 0, such as 0.99,0.93,0.85,0.61,0.",
+        ),
     ] = None,
     passes: Annotated[
         str | None,
@@ -244,6 +268,8 @@ def generate(
             "negative_prompt": negative,
             "shift": shift,
             "sampler": sampler,
+            "sigma_max": sigma_max,
+            "sigmas": sigmas,
             "last": last,
             "keyframes": read_keyframes(keyframe or []),
             "video": video,

@@ -84,6 +84,8 @@ def _command(asked: Mapping[str, Any], settled: Mapping[str, Any]) -> str:
     for name, option in options.items():
         if settled.get(name) is not None:
             words += [option, _plain(settled[name])]
+    if settled.get("sigmas"):
+        words += ["--sigmas", ",".join(map(str, settled["sigmas"]))]
     if asked.get("negative_prompt"):
         words += ["--negative", str(asked["negative_prompt"])]
     words += _inputs(asked)

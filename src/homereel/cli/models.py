@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from homereel.models.model_list import ModelInfo
 
 _NOT_YET = "not yet"
+_BY_IMPORT = "by import"
 _PIPE_WIDTH = 120  # a file or a pipe has no width of its own
 
 models = typer.Typer(name="models", help="Which models there are, and how to get them.", invoke_without_command=True)
@@ -58,6 +59,7 @@ def list_all(
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     Console(markup=False, highlight=False, width=width).print(table)
     print(f"\n{_NOT_YET}: this version cannot run it. homereel models info ID tells more, models pull ID fetches one.")
+    print(f"{_BY_IMPORT}: its .pth is on the hub, and homereel models import FILE makes a model of it.")
 
 
 def _rows(known: tuple[ModelInfo, ...], *, default: str) -> Iterator[tuple[str, ...]]:
@@ -73,6 +75,8 @@ def _state(model: ModelInfo, *, default: str) -> str:
     state = "installed" if model.installed else "not here"
     if model.supported:
         return state
+    if model.pickled:
+        return _BY_IMPORT
     return f"installed, {_NOT_YET}" if model.installed else _NOT_YET
 
 

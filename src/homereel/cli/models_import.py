@@ -23,7 +23,7 @@ def models_import(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="A .safetensors or .gguf file, all parts of one, or two experts' files.", metavar="FILE..."
+            help="A .safetensors, .gguf or .pth file, all parts of one, or two experts' files.", metavar="FILE..."
         ),
     ],
     *,
@@ -39,17 +39,38 @@ def models_import(
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="The transformer's config.json, for unusual sizes.")
     ] = None,
-    dtype: Annotated[str, typer.Option("--dtype", metavar="TYPE", help="bfloat16 or float32.")] = "bfloat16",
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype", metavar="TYPE", help="bfloat16 or float32; default: bfloat16, but int8 in blocks stays int8."
+        ),
+    ] = None,
+    trust_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--trust-pickle", metavar="", help="Open a .pth also where no process can be locked in to do it."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object with what was done.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="No progress.")] = False,
 ) -> None:
-    """Make a model out of a single file: original, ComfyUI's or diffusers' names; fp8, int8 and GGUF with scales."""
+    """Make a model out of a single file: original, ComfyUI's or diffusers' names; fp8, int8 and GGUF with scales.
+
+    TurboWan's students keep their tuned attention, and their int8. A .pth is opened in a process that reaches nothing.
+    """
     from homereel.models.single_file.import_model import import_model
 
     switch = StopSwitch(on_asked=_tell_stopping)
     with _progress(silent=quiet or as_json) as on_progress, switch:
         made = import_model(
-            files, name=name, base=base, config=config, dtype=dtype, on_progress=on_progress, should_stop=switch
+            files,
+            name=name,
+            base=base,
+            config=config,
+            dtype=dtype,
+            trust_pickle=trust_pickle,
+            on_progress=on_progress,
+            should_stop=switch,
         )
     if as_json:
         show_json(asdict(made))

@@ -48,7 +48,7 @@ def _rows(known: ModelInfo, facts: ModelFacts | None) -> Iterator[tuple[str, str
     yield "also called", ", ".join(known.aliases)
     yield "takes", ", ".join(task.removesuffix("-to-video") for task in known.tasks)
     yield "makes", "video with sound" if known.sound else "video"
-    yield "runnable", "yes" if known.supported else "not yet: this version of homereel cannot run it"
+    yield "runnable", _runnable_text(known)
     yield "installed", _installed_text(known)
     yield "GPU memory", f"at least {bytes_text(known.vram_bytes)}, say its makers" if known.vram_bytes else ""
     yield "licence", f"{known.licence.name} ({known.licence.kind}) {known.licence.url}"
@@ -60,6 +60,12 @@ def _rows(known: ModelInfo, facts: ModelFacts | None) -> Iterator[tuple[str, str
         yield "sizes", f"sides are multiples of {grid.width_multiple} and {grid.height_multiple}"
         yield "lengths", f"frames are {grid.frame_multiple}n + 1"
         yield "files", ", ".join(facts.files())
+
+
+def _runnable_text(known: ModelInfo) -> str:
+    if known.pickled:
+        return "once it is imported: take its .pth from the hub, then homereel models import FILE"
+    return "yes" if known.supported else "not yet: this version of homereel cannot run it"
 
 
 def _installed_text(known: ModelInfo) -> str:
@@ -78,6 +84,7 @@ def _clip_rows(clip: ClipCard) -> Iterator[tuple[str, str]]:
         clip.sampler or "",
     )
     yield "settings", ", ".join(filter(None, known))
+    yield "trained with", ", ".join(clip.passes or ())
 
 
 def _as_dict(known: ModelInfo, facts: ModelFacts | None, *, wider: list[str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ _OPTIONS = {
     "keyframes": "keyframe",
     "references": "reference",
     "loras": "lora",
+    "sigma_max": "sigma-max",
 }
 
 

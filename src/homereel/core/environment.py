@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from homereel.core.errors import InvalidRequest
@@ -17,11 +17,12 @@ _DEVICES = ("cpu", "cuda")
 
 @dataclass(frozen=True)
 class Environment:
-    """What the user's surroundings say: HOMEREEL_OFFLINE, HOMEREEL_HOME, HOMEREEL_DEVICE."""
+    """What the user's surroundings say: HOMEREEL_OFFLINE, HOMEREEL_HOME, HOMEREEL_DEVICE, HOMEREEL_TOKEN."""
 
     offline: bool
     home: Path
     device: str | None
+    token: str | None = field(default=None, repr=False)  # what a server asks of its clients
 
 
 def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
@@ -34,7 +35,33 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
         offline=_flag(values, "HOMEREEL_OFFLINE"),
         home=_home(values),
         device=_device(values),
+        token=values.get("HOMEREEL_TOKEN", "").strip() or None,
     )
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """This process's place among those that torchrun started."""
+
+    rank: int
+    count: int
+    local_rank: int
+
+
+def read_launcher(variables: Mapping[str, str] | None = None) -> Launcher | None:
+    """What torchrun says (RANK, WORLD_SIZE, LOCAL_RANK), or None where it did not start this process.
+
+    Raises InvalidRequest if one of the three is no number or missing beside the others.
+    """
+    values = os.environ if variables is None else variables
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    if not any(name in values for name in names):
+        return None
+    for name in names:
+        if not values.get(name, "").isdigit():
+            raise InvalidRequest(f"{name} is {values.get(name, '')!r} where torchrun gives a number", field=name)
+    rank, count, local_rank = (int(values[name]) for name in names)
+    return Launcher(rank, count, local_rank)
 
 
 def _flag(values: Mapping[str, str], name: str) -> bool:

@@ -31,6 +31,9 @@ class Defaults:
     sampler: str
     guidance_2: float | None = None  # for the second expert, where there is one
     strength: float = 0.7  # how much of given footage is made anew
+    sigma_max: float | None = None  # where a student of rCM starts; None is as its task has it
+    sigmas: tuple[float, ...] | None = None  # times that it was distilled for, where they are its own; the last is 0
+    passes: tuple[str, ...] | None = None  # that it was trained with, such as tuned sparse attention
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Plan:
     num_references: int = 0
     sound: bool = False
     loras: tuple[str, ...] = ()  # name:strength of each
-    sigmas: tuple[float, ...] | None = None  # instead of the sampler's own times; the last is 0
+    sigmas: tuple[float, ...] | None = None  # times that were given or distilled for; None is as the sampler has them
     passes: tuple[str, ...] = ()
     exactness: str = "exact"  # exact, approximate or distilled
     adjustments: tuple[str, ...] = ()  # a sentence for each wish that was moved to a legal value

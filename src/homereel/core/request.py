@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from homereel.core.errors import InvalidRequest
 
 MAX_PROMPT_CHARACTERS = 10_000
 MAX_SEED = 2**32 - 1
+MAX_STEPS = 1_000
 
 # pydantic's words for what would be right, in ours.
 _PLAIN_WORDS = {
@@ -30,6 +40,17 @@ _SHORTER = {
     "greater than": "more than",
 }
 
+
+def _falling(sigmas: tuple[float, ...]) -> tuple[float, ...]:
+    falls = all(later < earlier for earlier, later in itertools.pairwise(sigmas))
+    if not 2 <= len(sigmas) <= MAX_STEPS + 1 or sigmas[0] > 1 or sigmas[-1] != 0 or not falls:
+        raise ValueError(f"{_short(sigmas)} does not fall from at most 1 to 0, as 0.99,0.93,0.85,0.61,0 does")
+    return sigmas
+
+
+SamplerName = Literal["unipc", "euler", "rcm", "rcm-ode"]
+SigmaMax = Annotated[float, Field(ge=15, le=10_000)]
+Sigmas = Annotated[tuple[float, ...], AfterValidator(_falling)]
 _PassText = Annotated[str, Field(min_length=1, max_length=1_000)]
 _Side = Annotated[int, Field(ge=1, le=16_384)]
 
@@ -80,10 +101,12 @@ class Request(BaseModel):
     num_frames: Annotated[int, Field(ge=1, le=100_000)] | None = None
     seconds: Annotated[float, Field(gt=0, le=3_600)] | None = None
     fps: Annotated[float, Field(ge=1, le=240)] | None = None
-    steps: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
     guidance: Annotated[float, Field(ge=1, le=100)] | None = None
     shift: Annotated[float, Field(gt=0, le=100)] | None = None
-    sampler: Literal["unipc", "euler"] | None = None
+    sampler: SamplerName | None = None
+    sigma_max: SigmaMax | None = None  # how much noise a student of rCM starts from
+    sigmas: Sigmas | None = None  # times of one's own, or one text with commas between; the last is 0
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     image: Path | None = None  # the first frame
     last: Path | None = None  # the last frame
@@ -135,7 +158,7 @@ class Request(BaseModel):
             raise ValueError('it is empty; describe what to see, such as "a red ball bounces on a green floor"')
         return value
 
-    @field_validator("passes", mode="before")
+    @field_validator("passes", "sigmas", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -159,6 +182,14 @@ class Request(BaseModel):
     def _one_length(self) -> Self:
         if self.seconds is not None and self.num_frames is not None:
             raise ValueError("seconds and num_frames both give the length; keep one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_give_times(self) -> Self:
+        if self.sigmas is not None and self.steps not in (None, len(self.sigmas) - 1):
+            raise ValueError(f"sigmas are the times of {len(self.sigmas) - 1} steps, and steps says {self.steps}")
+        if self.sigmas is not None and self.sigma_max is not None:
+            raise ValueError("sigmas and sigma_max both say where to start; keep one of them")
         return self
 
     @model_validator(mode="after")

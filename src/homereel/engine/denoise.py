@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from homereel.core.model import Stage
 from homereel.core.plan import Plan
 from homereel.core.protocols import Component, Conditions, Family, StepTime, Use
 from homereel.engine.state import DenoiseState
-from homereel.sampling import SAMPLERS, Schedule, SolverState, given_schedule, predicted_picture
+from homereel.sampling import SAMPLERS, Sampler, Schedule, SolverState, given_schedule, predicted_picture, renoised
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,15 @@ class Loop:
             if solver is None:
                 solver = self._begin(stages[index], index, done=done, generator=generator)
             state = DenoiseState(solver, generator.get_state(), self.fingerprint, stage=index, done=done)
-            latents = self._run_stage(stages[index], self._on_device(state), stages=stages)
+            latents = self._run_stage(stages[index], self._on_device(state), stages=stages, generator=generator)
             done = self.family.finish(index, latents, plan=self.plan, conditions=self.conditions, done=done)
             index, solver = index + 1, None
         assert done is not None, "a clip has a stage"
         return done
 
     def _begin(self, stage: Stage, index: int, *, done: Tensor | None, generator: torch.Generator) -> SolverState:
-        """Noise is drawn on the CPU so that it is the same on every device."""
-        noise = [torch.randn(shape, generator=generator, dtype=torch.float32) for shape in stage.noise]
+        dtype = SAMPLERS[self.plan.sampler].dtype
+        noise = [_draw(shape, generator=generator).to(dtype) for shape in stage.noise]
         sample = self.family.begin(
             index,
             noise,
@@ -79,14 +79,19 @@ class Loop:
         )
         return SolverState(sample=sample)
 
-    def _run_stage(self, stage: Stage, state: DenoiseState, *, stages: tuple[Stage, ...]) -> Tensor:
+    def _run_stage(
+        self, stage: Stage, state: DenoiseState, *, stages: tuple[Stage, ...], generator: torch.Generator
+    ) -> Tensor:
         sampler, schedule = SAMPLERS[self.plan.sampler], stage_schedule(stage, self.plan)
         before_steps = sum(earlier.steps_to_do for earlier in stages[: state.stage])
         num_steps = sum(each.steps_to_do for each in stages)
         solver = state.solver
         while solver.step < schedule.num_steps:
             velocity = self._velocity(solver.sample, schedule=schedule, step=solver.step, stage=state.stage)
+            velocity = velocity.to(sampler.dtype)
             before, solver = solver, sampler.step(solver, velocity, schedule=schedule)
+            if sampler.fresh_noise and solver.step < schedule.num_steps:
+                solver = _with_noise(solver, schedule=schedule, generator=generator)
             if not bool(torch.isfinite(solver.sample).all()):
                 raise GenerationFailed(
                     f"step {before_steps + solver.step} of {num_steps} gave numbers that are not finite; "
@@ -94,13 +99,13 @@ class Loop:
                 )
             self.on_step(
                 StepDone(
-                    state=replace(state, solver=solver),
+                    state=replace(state, solver=solver, generator=generator.get_state()),
                     steps_done=before_steps + solver.step,
                     num_steps=num_steps,
                     picture=_picture_of(before, velocity, schedule),
                 )
             )
-        return solver.sample
+        return solver.sample.float()
 
     def _velocity(self, latents: Tensor, *, schedule: Schedule, step: int, stage: int) -> Tensor:
         timestep = schedule.timesteps[step]
@@ -111,7 +116,7 @@ class Loop:
             time=StepTime(
                 stage=stage,
                 step=step,
-                timestep=timestep,
+                timestep=_told(timestep, sampler=SAMPLERS[self.plan.sampler]),
                 next_timestep=float(later[0]) if len(later) else 0.0,
                 sigma=float(schedule.sigmas[step]),
             ),
@@ -133,14 +138,31 @@ class Loop:
 def stage_schedule(stage: Stage, plan: Plan) -> Schedule:
     """The times of one stage: its own sigmas, the plan's, or the sampler's, without the steps that are left out."""
     given = stage.sigmas or (plan.sigmas if plan.sigmas and len(plan.sigmas) == stage.num_steps + 1 else None)
+    sampler = SAMPLERS[plan.sampler]
     if given is not None:
-        schedule = given_schedule(given)
+        schedule = given_schedule(given, dtype=sampler.dtype)
     else:
-        schedule = SAMPLERS[plan.sampler].make_schedule(stage.num_steps, shift=plan.shift)
+        schedule = sampler.make_schedule(stage.num_steps, shift=plan.shift)
     first = stage.first_step
     return Schedule(timesteps=schedule.timesteps[first:], sigmas=schedule.sigmas[first:])
 
 
+def _draw(shape: Sequence[int], *, generator: torch.Generator) -> Tensor:
+    """Noise is drawn on the CPU so that it is the same on every device."""
+    return torch.randn(tuple(shape), generator=generator, dtype=torch.float32)
+
+
+def _with_noise(solver: SolverState, *, schedule: Schedule, generator: torch.Generator) -> SolverState:
+    """What a stochastic step ends with: of the picture that it found, and fresh noise, the latents of the next time."""
+    noise = _draw(solver.sample.shape, generator=generator).to(solver.sample)
+    return replace(solver, sample=renoised(solver.sample, noise, sigma=schedule.sigmas[solver.step].item()))
+
+
+def _told(timestep: Tensor, *, sampler: Sampler) -> Tensor:
+    """The time as the network was told it in training. Which expert computes is decided before it is rounded."""
+    return timestep if sampler.told is None else timestep.to(sampler.told).float()
+
+
 def _picture_of(before: SolverState, velocity: Tensor, schedule: Schedule) -> Callable[[], Tensor]:
     sigma = float(schedule.sigmas[before.step])
-    return lambda: predicted_picture(before.sample, velocity, sigma=sigma)
+    return lambda: predicted_picture(before.sample, velocity, sigma=sigma).float()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from homereel.core.errors import InvalidRequest
+from homereel.core.errors import InvalidRequest, UnsupportedPass
 from homereel.core.machine import Machine
 from homereel.core.plan import Plan
 from homereel.core.protocols import Family, Pass
@@ -13,28 +13,77 @@ from homereel.core.request import Request
 from homereel.passes import parse_passes, slow_here, turbo, worst_exactness
 from homereel.weights.hashes import hash_files
 
+# Of a model's own passes, the one without which it is another model, and the one for layers that are in 8 bits anyway.
+_TUNED, _IN_FILES = "sparse_attention", "int8_block"
+_EIGHT_BIT = ("int8", "int8_block", "fp8")
+
 
 def choose_passes(request: Request, plan: Plan, *, family: Family, machine: Machine) -> tuple[tuple[Pass, ...], Plan]:
     """The passes that the request wants for this plan, and the plan with them.
 
-    What was asked for by name is done even where it does not pay, and the plan says so. Raises InvalidRequest for
-    words that name no pass, UnsupportedPass for one that model or machine cannot take.
+    What was asked for by name is done even where it does not pay, and the plan says so. A model that was trained with
+    passes has these unless others are named or turbo is off. Raises InvalidRequest for words that name no pass,
+    UnsupportedPass for one that model or machine cannot take.
     """
-    passes, remarks = parse_passes(request.passes), []
+    choose = _named if request.passes else _chosen
     size = {"num_tokens": plan.num_tokens, "num_calls": _num_calls(plan, family=family)}
-    for each in passes:
-        each.check(family, machine)
-        slow = slow_here(each, family=family, machine=machine, **size)
-        remarks += [] if slow is None else [slow]
-    if request.turbo is not None and not passes:
-        choice = turbo(request.turbo, family=family, machine=machine, **size)
-        passes, remarks = choice.passes, list(choice.remarks)
+    passes, remarks = choose(request, family=family, machine=machine, size=size)
     return passes, replace(
         plan,
         passes=tuple(each.spec for each in passes),
         exactness=worst_exactness(passes),
-        warnings=(*plan.warnings, *remarks),
+        warnings=(*plan.warnings, *remarks, *_missed(passes, family=family)),
     )
+
+
+def _named(
+    request: Request, *, family: Family, machine: Machine, size: Mapping[str, int]
+) -> tuple[tuple[Pass, ...], list[str]]:
+    passes, remarks = parse_passes(request.passes), []
+    for each in passes:
+        each.check(family, machine)
+        slow = slow_here(each, family=family, machine=machine, **size)
+        remarks += [] if slow is None else [slow]
+    return passes, remarks
+
+
+def _chosen(
+    request: Request, *, family: Family, machine: Machine, size: Mapping[str, int]
+) -> tuple[tuple[Pass, ...], list[str]]:
+    """The model's own, and what turbo adds to them."""
+    if request.turbo == "off":
+        return (), []
+    own, remarks = _own(family, machine=machine)
+    if request.turbo is None:
+        return own, remarks
+    choice = turbo(request.turbo, family=family, machine=machine, **size)
+    taken = {each.name for each in own}
+    taken |= set(_EIGHT_BIT) if taken.intersection(_EIGHT_BIT) else set()
+    added = [each.spec for each in choice.passes if each.name not in taken]
+    remarks += choice.remarks if not own else ()
+    return parse_passes([*(each.spec for each in own), *added]), remarks
+
+
+def _own(family: Family, *, machine: Machine) -> tuple[tuple[Pass, ...], list[str]]:
+    """The passes that the model was trained with, as far as they can be used here."""
+    usable, remarks = [], []
+    for each in parse_passes(family.defaults.passes or ()):
+        if each.name == _IN_FILES and machine.device == "cpu":
+            continue  # the layers were unpacked when they were loaded
+        try:
+            each.check(family, machine)
+        except UnsupportedPass as error:
+            remarks.append(f"{family.model} has passes of its own, of which one is left out: {error}")
+        else:
+            usable.append(each)
+    return tuple(usable), remarks
+
+
+def _missed(passes: Sequence[Pass], *, family: Family) -> list[str]:
+    trained = any(text.startswith(_TUNED) for text in family.defaults.passes or ())
+    if not trained or any(each.name == _TUNED for each in passes):
+        return []
+    return [f"{family.model} was trained with {_TUNED}; without it a clip is not what the model could make"]
 
 
 def pass_files(passes: Sequence[Pass]) -> dict[str, str]:

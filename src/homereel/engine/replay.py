@@ -114,8 +114,11 @@ def _request_again(inner: Mapping[str, Any], *, path: str | Path) -> Request:
     settings = {name: resolved[name] for name in _SETTINGS}
     if resolved.get("guidance_2") not in (None, resolved["guidance"]):
         settings["guidance"] = asked.get("guidance")  # each expert has its own, which a request cannot say
+    if resolved.get("sigmas"):
+        settings["sigmas"] = resolved["sigmas"]  # also those that a LoRA or the model brought
     given = {name: asked[name] for name in _GIVEN if asked.get(name) is not None}
-    given["passes"] = resolved.get("passes") or ()  # also those that turbo chose there
+    given["passes"] = resolved.get("passes") or ()  # also those that turbo or the model chose there
+    given["turbo"] = "off"  # and no others
     return Request.parse({**settings, **given})
 
 
@@ -163,7 +166,7 @@ def _differences(inner: Mapping[str, Any], result: Result) -> list[str]:
     """What was otherwise when the file was made: settings, model, picture, software, machine."""
     now = result.record["homereel"]
     told = []
-    for name in _SETTINGS:
+    for name in (*_SETTINGS, "sigmas"):
         then = (inner.get("resolved") or {}).get(name)
         if then != now["resolved"][name]:
             told.append(f"{name} was {then}, is {now['resolved'][name]}")

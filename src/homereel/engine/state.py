@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -53,7 +55,7 @@ class DenoiseState:
             tensors["done"] = self.done
         kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         about = {"format": _FORMAT, "step": str(self.solver.step), "fingerprint": self.fingerprint}
-        about["stage"] = str(self.stage)
+        about |= {"stage": str(self.stage), "sum": _sum(kept)}
         try:
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
             os.close(handle)
@@ -77,6 +79,8 @@ class DenoiseState:
                 tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
             if about.get("format") != _FORMAT:
                 raise ValueError(f"its format is {about.get('format')!r}")
+            if about.get("sum") != _sum(tensors):
+                raise ValueError("its content is not what was written")
             num_past = sum(name.startswith("history.") for name in tensors)
             history = tuple(tensors[f"history.{index}"] for index in range(num_past))
             return cls(
@@ -88,6 +92,14 @@ class DenoiseState:
             )
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             raise MediaError(f"{path} is no saved state of a clip: {error}; start the clip anew") from None
+
+
+def _sum(tensors: dict[str, Tensor]) -> str:
+    """A checksum over all bytes: a disk that lost power may keep a file's length and not its content."""
+    total = 0
+    for name in sorted(tensors):
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
+    return f"{total:08x}"
 
 
 def check_resumable(state: DenoiseState, *, stages: Sequence[Stage], fingerprint: str) -> None:

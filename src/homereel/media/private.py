@@ -22,6 +22,8 @@ _REQUEST_FIELDS = (
     "guidance",
     "shift",
     "sampler",
+    "sigma_max",
+    "sigmas",
     "seed",
 )
 _RESOLVED_FIELDS = (
@@ -38,7 +40,7 @@ _RESOLVED_FIELDS = (
         "sampler",
         "seed",
     ),
-    *("guidance_2", "strength", "sound"),
+    *("guidance_2", "strength", "sound", "sigmas"),
     *("device", "dtype", "passes", "exactness"),
 )
 _SOFTWARE_FIELDS = ("torch", "diffusers", "transformers", "python", "numpy", "av")

@@ -99,9 +99,9 @@ def _numbers_are(value: dict[str, Any]) -> bool:
     """The fields that are numbers in a request and a plan hold numbers, if they are there."""
     names = (
         *("width", "height", "num_frames", "seconds", "fps", "frame"),
-        *("steps", "guidance", "guidance_2", "shift", "seed", "strength"),
+        *("steps", "guidance", "guidance_2", "shift", "seed", "strength", "sigma_max"),
     )
-    held = [value[name] for name in names if value.get(name) is not None]
+    held = [*(value[name] for name in names if value.get(name) is not None), *_items(value, "sigmas")]
     return all(isinstance(number, int | float) and not isinstance(number, bool) for number in held)
 
 

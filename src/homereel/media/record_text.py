@@ -16,7 +16,7 @@ RECORD_TAG = "homereel"
 PARAMETERS_TAG = "parameters"
 COMMENT_TAG = "comment"
 
-_SAMPLER_NAMES = {"unipc": "UniPC", "euler": "Euler"}
+_SAMPLER_NAMES = {"unipc": "UniPC", "euler": "Euler", "rcm": "rCM", "rcm-ode": "rCM ODE"}
 _SETTINGS = (  # name in the text, key of the record's "resolved"
     ("Steps", "steps"),
     ("Sampler", "sampler"),

@@ -9,9 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from homereel.core.errors import WeightsError
 from homereel.core.model import Defaults
+from homereel.core.request import SamplerName, SigmaMax, Sigmas
 from homereel.weights.model_folder import read_json
 
 CARD_FILE = "homereel.json"
+# Settings that not every model has.
+_OPTIONAL = ("guidance_2", "sigma_max", "sigmas", "passes")
 
 
 class _Card(BaseModel):
@@ -43,7 +46,10 @@ class ClipCard(_Card):
     guidance: float | None = Field(default=None, ge=1)
     guidance_2: float | None = Field(default=None, ge=1)  # for the second expert
     shift: float | None = Field(default=None, gt=0)
-    sampler: Literal["unipc", "euler"] | None = None
+    sampler: SamplerName | None = None
+    sigma_max: SigmaMax | None = None  # where a student of rCM starts
+    sigmas: Sigmas | None = None  # times of its own, the last one 0
+    passes: tuple[str, ...] | None = None  # that it was trained with, in the words that choose them
 
     def over(self, defaults: Defaults) -> Defaults:
         """These values, and `defaults` where one is left out."""
@@ -52,7 +58,8 @@ class ClipCard(_Card):
     def settled(self) -> Defaults:
         """The same with nothing left out, as the card of a model that can run has it."""
         values = self.model_dump()
-        assert None not in [value for name, value in values.items() if name != "guidance_2"], f"left out: {values}"
+        left_out = [name for name, value in values.items() if value is None and name not in _OPTIONAL]
+        assert not left_out, f"left out: {left_out}"
         return Defaults(**values)
 
 

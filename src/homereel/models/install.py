@@ -33,8 +33,8 @@ def check_pullable(card: ModelCard, *, anyway: bool) -> None:
         raise InvalidRequest(f"{card.id} comes with homereel; there is nothing to fetch", field="model")
     if card.pickled:
         raise InvalidRequest(
-            f"{card.id} is published as pickled weights only, which can run code; they are not fetched: "
-            "`homereel models` lists those that can be run",
+            f"{card.id} is published as pickled weights only, which can run code; they are not fetched for you: take "
+            f"its .pth from https://huggingface.co/{card.repo}, then `homereel models import FILE` opens it safely",
             field="model",
         )
     if not card.supported and not anyway:

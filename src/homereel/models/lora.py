@@ -164,7 +164,8 @@ def _comparison(
 def _shapes(folder: ModelFolder, *, component: Expert) -> dict[str, Shape]:
     present = folder.index().get(component, [None])
     chosen = component if isinstance(present, list) and present[:1] != [None] else "transformer"
-    return {name: info.shape for name, info in folder.tensors(chosen).items()}
+    tensors = folder.tensors(chosen)
+    return {name.replace(".int8_weight", ".weight"): info.shape for name, info in tensors.items()}
 
 
 def _pocket_width() -> int:

@@ -39,6 +39,7 @@ class ModelInfo:
     vram_bytes: int | None
     installed: bool
     supported: bool
+    pickled: bool  # it can be run once its .pth was imported
     open_vocabulary: bool
     defaults: ClipCard
     words: dict[str, tuple[str, ...]]  # by kind, for a model with a small vocabulary
@@ -74,6 +75,7 @@ def _catalogued(model: str) -> ModelInfo:
         "gated",
         "vram_bytes",
         "supported",
+        "pickled",
         "open_vocabulary",
     )
     return ModelInfo(
@@ -101,6 +103,7 @@ def _imported(found: ImportedModel) -> ModelInfo:
         gated=False,
         vram_bytes=None,
         supported=True,
+        pickled=False,
         open_vocabulary=not facts.vocabulary(),
         title=card.title or f"imported from {', '.join(Path(source).name for source in found.note.sources)}",
         licence=card.licence or Licence(name="unknown", kind="unknown"),

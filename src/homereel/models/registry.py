@@ -96,6 +96,12 @@ def _open(model: str | None, *, compute: bool) -> ModelFacts:
     name = model or default_model()
     if is_catalogued(name):
         card = find_card(name)
+        if card.pickled:
+            raise InvalidRequest(
+                f"{card.id} is published as a pickled .pth: take it from https://huggingface.co/{card.repo}, then "
+                "`homereel models import FILE` makes a model of it, which --model names",
+                field="model",
+            )
         if not card.supported:
             raise InvalidRequest(
                 f"{card.id} cannot be run by this version of homereel yet; `homereel models` lists those that can",

@@ -19,19 +19,27 @@ def clean_prompt(text: str) -> str:
     return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
 
 
+def open_tokenizer(path: Path) -> Any:
+    """tokenizer.json, read by the tokenizers library, without padding and truncation; no code of the model's folder
+    ever runs. Raises WeightsError."""
+    from tokenizers import Tokenizer as Backend
+
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing; the model is not complete")
+    try:
+        backend: Any = Backend.from_file(str(path))
+    except Exception as error:  # noqa: BLE001  # the library raises Exception itself
+        raise WeightsError(f"{path} is no tokenizer: {error}") from None
+    backend.no_padding()
+    backend.no_truncation()
+    return backend
+
+
 class Tokenizer:
-    """tokenizer.json, read by the tokenizers library: no code of the model's folder ever runs."""
+    """A tokenizer whose texts are cleaned first and cut at `max_tokens`."""
 
     def __init__(self, path: Path, *, max_tokens: int) -> None:
-        from tokenizers import Tokenizer as Backend
-
-        if not path.is_file():
-            raise WeightsError(f"{path} is missing; the model is not complete")
-        try:
-            self._backend: Any = Backend.from_file(str(path))
-        except Exception as error:  # noqa: BLE001  # the library raises Exception itself
-            raise WeightsError(f"{path} is no tokenizer: {error}") from None
-        self._backend.no_padding()
+        self._backend = open_tokenizer(path)
         self._backend.enable_truncation(max_tokens)
         self._max_tokens = max_tokens
 

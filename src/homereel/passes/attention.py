@@ -14,8 +14,10 @@ import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 
+from homereel.passes.normed import Rows
+
 Rotary = tuple[Tensor, Tensor]
-"""(1, L, 1, D) cosines and sines, each number twice, as Wan's blocks get them."""
+"""Cosines and sines: of Wan's blocks (1, L, 1, D), each number twice; of two streams (B, H, L, D/2) or (B, L, F)."""
 
 
 class Attend(Protocol):
@@ -82,7 +84,7 @@ class WanSelfAttention(SelfAttention):
     def forward(
         self,
         attn: Any,
-        hidden_states: Tensor,
+        hidden_states: Rows,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         rotary_emb: Rotary | None = None,
@@ -97,12 +99,12 @@ class WanSelfAttention(SelfAttention):
 
 
 class StreamSelfAttention(SelfAttention):
-    """For the picture's stream of LTX-2's blocks, whose guidance may leave attention out, wholly or token by token."""
+    """For a stream of LTX-2's blocks, whose guidance may leave attention out, wholly or token by token."""
 
     def __call__(  # noqa: PLR0917  # diffusers looks here for the names that it may give
         self,
         attn: Any,
-        hidden_states: Tensor,
+        hidden_states: Rows,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         query_rotary_emb: Rotary | None = None,
@@ -120,9 +122,8 @@ class StreamSelfAttention(SelfAttention):
         if all_perturbed:
             mixed = value
         else:
-            query, key = attn.norm_q(attn.to_q(hidden_states)), attn.norm_k(attn.to_k(hidden_states))
-            rotate = _rotation(attn.rope_type)
-            query, key = (rotate(rows, query_rotary_emb).unflatten(2, (attn.heads, -1)) for rows in (query, key))
+            query, key = attn.to_q(hidden_states), attn.to_k(hidden_states)
+            query, key = (self.turn or stream_turn)(attn, query, key, query_rotary_emb)
             mask = None if attention_mask is None else _heads_mask(attn, attention_mask, rows=hidden_states)
             mixed = self.mix(query, key, value.unflatten(2, (attn.heads, -1)), mask=mask)
             if perturbation_mask is not None:
@@ -137,6 +138,13 @@ def plain_turn(attn: Any, q_BLF: Tensor, k_BLF: Tensor, rotary: Rotary) -> tuple
     """Norm over all heads together, then rotary position, as Wan's blocks have it."""
     query, key = attn.norm_q(q_BLF).unflatten(2, (attn.heads, -1)), attn.norm_k(k_BLF).unflatten(2, (attn.heads, -1))
     return _rotated(query, *rotary), _rotated(key, *rotary)
+
+
+def stream_turn(attn: Any, q_BLF: Tensor, k_BLF: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
+    """The same as LTX-2's blocks have it, whose positions differ from head to head."""
+    rotate = _rotation(attn.rope_type)
+    query, key = rotate(attn.norm_q(q_BLF), rotary), rotate(attn.norm_k(k_BLF), rotary)
+    return query.unflatten(2, (attn.heads, -1)), key.unflatten(2, (attn.heads, -1))
 
 
 def _rotated(x_BLHD: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
@@ -157,6 +165,6 @@ def _rotation(rope_type: str) -> Callable[[Tensor, Rotary], Tensor]:
     return rotation
 
 
-def _heads_mask(attn: Any, mask: Tensor, *, rows: Tensor) -> Tensor:
+def _heads_mask(attn: Any, mask: Tensor, *, rows: Rows) -> Tensor:
     prepared: Tensor = attn.prepare_attention_mask(mask, rows.shape[1], rows.shape[0])
     return prepared.view(rows.shape[0], attn.heads, -1, prepared.shape[-1])

@@ -62,9 +62,13 @@ class Changes:
 
     def set_forward(self, module: nn.Module, forward: Any) -> None:
         """Let one module compute by this function; its class stays as it is."""
-        old = vars(module).get("forward", _ABSENT)
-        object.__setattr__(module, "forward", forward)
-        self._undos.append(lambda: _restore(module, "forward", old))
+        self.set_attribute(module, "forward", forward)
+
+    def set_attribute(self, owner: object, name: str, value: Any) -> None:
+        """Give one object something of its own in the place of what its class has."""
+        old = vars(owner).get(name, _ABSENT)
+        object.__setattr__(owner, name, value)
+        self._undos.append(lambda: _restore(owner, name, old))
 
     def then(self, undo: Callable[[], object]) -> None:
         """Something else to take back."""
@@ -76,8 +80,8 @@ class Changes:
             self._undos.pop()()
 
 
-def _restore(module: nn.Module, name: str, old: object) -> None:
+def _restore(owner: object, name: str, old: object) -> None:
     if old is _ABSENT:
-        object.__delattr__(module, name)
+        object.__delattr__(owner, name)
     else:
-        object.__setattr__(module, name, old)
+        object.__setattr__(owner, name, old)

@@ -1,27 +1,42 @@
 """Norms in one with what follows them: rotary positions of queries and keys, and the blocks' modulation.
 
-Shape letters: B batch, L tokens, C channels; six rows of modulation, shift, scale and gate of attention, then of the
-feed-forward.
+Where the layers behind a norm are in 8 bits, it also quantises. How a block of each layout is computed so stands in
+`fused_wan`, `fused_joint` and `fused_streams`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar, Protocol
 
 import torch
-from torch import Tensor, nn
 
 from homereel.core.errors import UnsupportedPass
 from homereel.core.machine import Machine
 from homereel.core.protocols import Component, Family, Undo
-from homereel.kernels.fused_norm import layer_norm, norm_modulate, rms_norm_rope, rotary_of_channels, support
-from homereel.passes.attention import Rotary, WanSelfAttention
-from homereel.passes.blocks import Changes, blocks_of, part_of
+from homereel.kernels.fused_norm import support
+from homereel.passes.blocks import Changes, blocks_of
+from homereel.passes.fused_joint import fuse_joint_block
+from homereel.passes.fused_streams import fuse_streams_block
+from homereel.passes.fused_wan import fuse_wan_block
 from homereel.passes.technique import Technique
 
-LAYOUT = "wan"
+
+class FuseBlock(Protocol):
+    """Changes one block; blocks beside the chain (`in_chain` is false) have a way of their own through it.
+
+    Raises UnsupportedPass if the block is not what its layout says.
+    """
+
+    def __call__(self, block: Component, *, in_chain: bool, changes: Changes, name: str, family: Family) -> None: ...
+
+
+LAYOUTS: Mapping[str, FuseBlock] = {
+    "wan": fuse_wan_block,
+    "joint": fuse_joint_block,
+    "two streams": fuse_streams_block,
+}
 
 
 @dataclass(frozen=True)
@@ -32,10 +47,9 @@ class FusedNorms(Technique):
 
     def check(self, family: Family, machine: Machine) -> None:
         blocks = family.block_facts
-        if blocks.layout != LAYOUT:
+        if blocks.layout not in LAYOUTS:
             raise UnsupportedPass(
-                f"{self.name}: only blocks like Wan's have them so far, not those of {family.model}; "
-                "compile fuses the norms of any family"
+                f"{self.name}: the blocks of {family.model} are not known; compile fuses the norms of any family"
             )
         if machine.device == "cpu":
             return
@@ -44,65 +58,12 @@ class FusedNorms(Technique):
             raise UnsupportedPass(f"{self.name}: {reason}; compile fuses the norms of any family")
 
     def apply(self, component: Component, family: Family) -> Undo:
-        changes, chain = Changes(), family.block_facts.num_blocks
+        changes, blocks = Changes(), family.block_facts
+        fuse = LAYOUTS[blocks.layout]
         try:
             for index, block in enumerate(blocks_of(component, family, name=self.name, side=True)):
-                attention: Any = part_of(block, "attn1", name=self.name, family=family)
-                processor = WanSelfAttention.from_processor(attention.processor)
-                processor.turn = fused_turn
-                changes.set_processor(attention, processor)
-                if index < chain:  # blocks beside the chain have a way of their own
-                    for part in ("norm1", "norm2", "norm3", "attn2", "ffn"):
-                        part_of(block, part, name=self.name, family=family)
-                    changes.set_forward(block, partial(fused_block, block))
+                fuse(block, in_chain=index < blocks.num_blocks, changes=changes, name=self.name, family=family)
         except BaseException:
             changes.undo()
             raise
         return changes.undo
-
-
-def fused_turn(attn: Any, q_BLF: Tensor, k_BLF: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
-    """See `Turn`."""
-    tables = rotary_of_channels(*rotary)
-
-    def turned(rows_BLF: Tensor, norm: Any) -> Tensor:
-        out: Tensor = rms_norm_rope(rows_BLF, norm.weight, num_heads=attn.heads, eps=norm.eps, rotary=tables)
-        return out
-
-    return turned(q_BLF, attn.norm_q), turned(k_BLF, attn.norm_k)
-
-
-def fused_block(  # noqa: PLR0917  # diffusers' names, given by place
-    block: Any,
-    hidden_states: Tensor,
-    encoder_hidden_states: Tensor,
-    temb: Tensor,
-    rotary_emb: Rotary,
-    attention_mask: Tensor | None = None,
-) -> Tensor:
-    """A block of Wan's layout; the arguments have diffusers' names."""
-    x_BLC = hidden_states
-    shift, scale, gate, ff_shift, ff_scale, ff_gate = _modulation(block, temb, num_tokens=x_BLC.shape[1])
-    normed = norm_modulate(x_BLC, scale=scale, shift=shift, eps=block.norm1.eps)
-    x_BLC = (x_BLC.float() + block.attn1(normed, None, attention_mask, rotary_emb) * gate).type_as(x_BLC)
-    x_BLC = x_BLC + block.attn2(_cross_norm(block.norm2, x_BLC), encoder_hidden_states, None, None)
-    normed = norm_modulate(x_BLC, scale=ff_scale, shift=ff_shift, eps=block.norm3.eps)
-    out: Tensor = (x_BLC.float() + block.ffn(normed).float() * ff_gate).type_as(x_BLC)
-    return out
-
-
-def _modulation(block: Any, temb: Tensor, *, num_tokens: int) -> tuple[Tensor, ...]:
-    """Six rows (B, 1 or L, C) of a time for the clip (B, 6, C), or of one a token, whose six come last or first."""
-    table: Tensor = block.scale_shift_table.float()  # (1, 6, C)
-    if temb.ndim == 3:
-        return (table + temb.float()).chunk(6, dim=1)
-    if temb.shape[1:3] == (num_tokens, 6):  # Wan 2.2; SkyReels-V2 has them the other way round
-        return (table[:, None] + temb.float()).unbind(2)
-    return (table[:, :, None] + temb.float()).unbind(1)
-
-
-def _cross_norm(norm: nn.Module, x_BLC: Tensor) -> Tensor:
-    if isinstance(norm, nn.LayerNorm):
-        normed: Tensor = layer_norm(x_BLC, weight=norm.weight, bias=norm.bias, eps=norm.eps)
-        return normed
-    return x_BLC

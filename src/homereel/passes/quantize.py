@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from homereel.core.errors import UnsupportedPass
 from homereel.core.machine import Machine
 from homereel.core.protocols import Component, Family, Undo
-from homereel.kernels.int8_linear import QuantizedActivation, Scheme, support
+from homereel.kernels.int8_linear import QuantizedActivation, Scheme, quantize_weight, support
 from homereel.kernels.int8_linear.modules import BlockInt8Linear, Fp8Linear, Int8Linear, QuantizedLinear
 from homereel.passes.blocks import Changes, blocks_of
 from homereel.passes.technique import Technique
@@ -69,10 +69,30 @@ class Quantize(Technique):
         """Layers that take the same input share what it is in 8 bits."""
         shared = SharedInput(len(names)) if len(names) > 1 else None
         for name in names:
-            old: Any = owner._modules[name]
-            gelu = not isinstance(old, nn.Linear)  # diffusers' first half of a feed-forward
-            layer = MODULES[self.scheme].from_linear(old.proj if gelu else old, gelu=gelu)
-            changes.replace_module(owner, name, layer if shared is None else SharingLinear(layer, shared))
+            layer = self._in_eight_bits(owner._modules[name])
+            if layer is not None:
+                changes.replace_module(owner, name, layer if shared is None else SharingLinear(layer, shared))
+
+    def _in_eight_bits(self, old: Any) -> QuantizedLinear | None:
+        """A layer of this scheme, with GELU if the old one has it; None to leave it as it is.
+
+        One that is in 8 bits already, as its file has it, keeps its numbers where the scheme is the same.
+        """
+        kind, gelu = MODULES[self.scheme], not isinstance(old, (nn.Linear, QuantizedLinear))
+        layer = old.proj if gelu else old  # the first half of diffusers' feed-forward
+        if isinstance(layer, nn.Linear):
+            return kind.from_linear(layer, gelu=gelu)
+        listened = bool(layer._forward_hooks)  # a LoRA beside it, which comes before GELU
+        if isinstance(layer, kind):
+            if not gelu or listened:
+                return None if gelu else layer
+            return kind.from_tensors(layer.values, scale=layer.scale, bias=layer.bias, gelu=True)
+        if listened:
+            raise UnsupportedPass(
+                f"{self.name}: the layers are in {layer.scheme} already, with a LoRA beside them; leave {self.name} out"
+            )
+        values, scale = quantize_weight(layer.dequantised(), scheme=self.scheme)
+        return kind.from_tensors(values, scale=scale, bias=layer.bias, gelu=gelu)
 
 
 class SharedInput:
@@ -101,15 +121,33 @@ class SharingLinear(nn.Module):
         super().__init__()
         self.layer, self._shared = layer, shared
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.layer(x, quantized=self._shared.of(x, self.layer))
+    def forward(self, x: Tensor | QuantizedActivation) -> Tensor:
+        shared = None if isinstance(x, QuantizedActivation) else self._shared.of(x, self.layer)
+        out: Tensor = self.layer(x, quantized=shared)
         return out
+
+
+def scheme_taken(layers: Sequence[nn.Module]) -> Scheme | None:
+    """The scheme in which these layers all take one input that has a scale a token; None if one of them does not.
+
+    A layer that something listens to, such as a LoRA beside it, wants numbers.
+    """
+    schemes = {_scheme_of_layer(layer) for layer in layers}
+    return schemes.pop() if len(schemes) == 1 else None
+
+
+def _scheme_of_layer(layer: nn.Module) -> Scheme | None:
+    inner = layer.layer if isinstance(layer, SharingLinear) else layer
+    listened = any(part._forward_hooks or part._forward_pre_hooks for part in (layer, inner))
+    if listened or not isinstance(inner, QuantizedLinear) or inner.scheme == "int8_block":
+        return None
+    return inner.scheme
 
 
 def _groups(block: nn.Module) -> Iterator[tuple[nn.Module, tuple[str, ...]]]:
     """Layers of a block to quantise, by the module that holds them; those that may share their input together."""
     for path, owner in block.named_modules():
-        if _skipped(path):
+        if _skipped(path) or _is_layer(owner):
             continue
         names = [name for name, part in owner.named_children() if not _skipped(name) and _is_layer(part)]
         for alike in _ALIKE:
@@ -123,9 +161,10 @@ def _groups(block: nn.Module) -> Iterator[tuple[nn.Module, tuple[str, ...]]]:
 
 def _is_layer(part: nn.Module) -> bool:
     """A Linear that is no half of something larger, or a Linear with the GELU that a kernel can take in."""
-    if isinstance(part, nn.Linear):
+    linear = (nn.Linear, QuantizedLinear)
+    if isinstance(part, linear):
         return True
-    return getattr(part, "approximate", None) == "tanh" and isinstance(getattr(part, "proj", None), nn.Linear)
+    return getattr(part, "approximate", None) == "tanh" and isinstance(getattr(part, "proj", None), linear)
 
 
 def _same_inputs(owner: nn.Module, first: str, name: str) -> bool:

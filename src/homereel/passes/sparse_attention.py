@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,7 +41,8 @@ class SparseAttention(Technique):
     """Each block of queries keeps the share `ratio` of the blocks of keys, or a share of its own a layer (`ratios`).
 
     The first layers, and the first share of a clip's steps, where the picture is laid out, stay dense. `weights` is a
-    safetensors file with the projections of a tuned model. `eight_bit` multiplies in 8 bits, on GPUs only.
+    safetensors file with the projections of a tuned model; one that has them in its folder needs none. `eight_bit`
+    multiplies in 8 bits, on GPUs only.
     """
 
     name: ClassVar[str] = "sparse_attention"
@@ -82,21 +84,23 @@ class SparseAttention(Technique):
         changes, progress = Changes(), Progress(first_share=self.first_steps)
         kind, tuned = LAYOUTS[family.block_facts.layout], self._read_weights(family)
         try:
-            chain = family.block_facts.num_blocks
+            length = family.block_facts.num_blocks
             for index, block in enumerate(blocks_of(component, family, name=self.name, side=True)):
                 attention: Any = part_of(block, ATTENTION, name=self.name, family=family)
                 made = kind.from_processor(attention.processor)
-                parameter = next(attention.parameters())
-                projection = made.add_projection(family.block_facts.head_size, device=parameter.device)
-                if index in tuned:
-                    projection.load_state_dict(tuned[index])
-                layer = index if index < chain else self.first_layers  # blocks beside the chain are no first ones
+                own = getattr(attention, "proj_l", None)  # of a model whose sparse attention was tuned
+                numbers = tuned.get(index) or (None if own is None else own.state_dict())
+                part = next(chain(attention.parameters(), attention.buffers()))
+                projection = made.add_projection(family.block_facts.head_size, device=part.device)
+                if numbers is not None:
+                    projection.load_state_dict(numbers)
+                layer = index if index < length else self.first_layers  # blocks beside the chain are no first ones
                 if layer >= self.first_layers:
-                    ratio = self.ratios[index] if self.ratios and index < chain else self.ratio
+                    ratio = self.ratios[index] if self.ratios and index < length else self.ratio
                     made.attend = partial(
                         attend_sparsely,
                         ratio=ratio,
-                        tuned=index in tuned,
+                        tuned=numbers is not None,
                         eight_bit=self.eight_bit,
                         progress=progress,
                     )

@@ -17,7 +17,7 @@ def advised(defaults: Defaults, settings: LoraSettings | None) -> Defaults:
     named = {name: value for name, value in wanted.items() if value is not None}
     if "guidance" in named and defaults.guidance_2 is not None:
         named["guidance_2"] = named["guidance"]
-    return replace(defaults, **named)
+    return replace(defaults, **named, sigmas=None)  # the model's own times are not the LoRA's
 
 
 def given_sigmas(request: Request, settings: LoraSettings | None) -> tuple[float, ...] | None:

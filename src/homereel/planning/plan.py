@@ -9,6 +9,7 @@ from homereel.core.machine import Machine
 from homereel.core.plan import Footage, Plan
 from homereel.core.protocols import ModelFacts
 from homereel.core.request import Request
+from homereel.planning.few_steps import as_student, settle_times, student_remarks
 from homereel.planning.grid import settle_length, settle_size
 from homereel.planning.inputs import check_inputs, place_pictures
 from homereel.planning.lora_advice import advised, given_sigmas
@@ -32,10 +33,12 @@ def plan_clip(
     `fresh_seed` is used if the request names none; `picture_size` is (width, height) of what gives the clip its
     proportions; `models_for` names the models that take a kind of input; `lora_settings` are what a LoRA for few steps
     wants, where the request does not say otherwise. Raises UnsupportedInput if the model does
-    not take what is given, or lacks what it needs, and InvalidRequest for a picture outside the clip.
+    not take what is given, or lacks what it needs, and InvalidRequest for a picture outside the clip or for steps that
+    a student has no times for.
     """
     check_inputs(request, model=model, models_for=models_for)
-    defaults, grid = advised(model.defaults, lora_settings), model.grid
+    known, grid = advised(model.defaults, lora_settings), model.grid
+    defaults = as_student(known, request)
     fps = request.fps or defaults.fps
     width, height, moved = settle_size(request, grid=grid, defaults=defaults, image_size=picture_size)
     num_frames, stretched = settle_length(
@@ -45,6 +48,9 @@ def plan_clip(
         fps=fps,
         footage_frames=None if footage is None else footage.frames_at(fps),
         may_go_on="mask" in model.inputs,
+    )
+    steps, sigmas = settle_times(
+        request, model=model, defaults=defaults, lora_sigmas=given_sigmas(request, lora_settings)
     )
     shapes = model.shapes(width=width, height=height, num_frames=num_frames, dtype=machine.dtype)
     memory = plan_memory(model, machine=machine, shapes=shapes)
@@ -56,7 +62,7 @@ def plan_clip(
         height=height,
         num_frames=num_frames,
         fps=fps,
-        steps=request.steps or defaults.steps,
+        steps=steps,
         guidance=request.guidance or defaults.guidance,
         guidance_2=request.guidance or defaults.guidance_2,
         shift=request.shift or defaults.shift,
@@ -73,11 +79,15 @@ def plan_clip(
         weight_bytes=memory.weight_bytes,
         peak_bytes=memory.peak_bytes,
         seconds=None,
-        sigmas=given_sigmas(request, lora_settings),
+        sigmas=sigmas,
         adjustments=tuple(moved + stretched),
         warnings=(),
     )
-    warnings = (*model.remarks(request), *_warnings(request, settled, model, picture_size))
+    warnings = (
+        *model.remarks(request),
+        *_warnings(request, settled, model, picture_size),
+        *student_remarks(request, settled, defaults=known),
+    )
     return replace(settled, warnings=warnings)
 
 

@@ -22,7 +22,7 @@ NUM_TRAIN_TIMESTEPS = 1000
 
 @dataclass(frozen=True)
 class Schedule:
-    """`timesteps` (N,) is what the network is told; `sigmas` (N + 1,) float32 on the CPU, the last one 0."""
+    """`timesteps` (N,) is what the network is told, but for rounding; `sigmas` (N + 1,) on the CPU, the last one 0."""
 
     timesteps: Tensor
     sigmas: Tensor
@@ -48,7 +48,7 @@ def euler_schedule(num_steps: int, *, shift: float) -> Schedule:
     return Schedule(timesteps=ends_in_zero[:-1] * NUM_TRAIN_TIMESTEPS, sigmas=ends_in_zero)
 
 
-def given_schedule(sigmas: Sequence[float]) -> Schedule:
+def given_schedule(sigmas: Sequence[float], *, dtype: torch.dtype = torch.float32) -> Schedule:
     """Times that a model's makers chose one by one, such as those of a distilled model; the last is 0.
 
     Raises ValueError unless they fall from at most 1 to 0.
@@ -56,8 +56,16 @@ def given_schedule(sigmas: Sequence[float]) -> Schedule:
     falling = all(later < earlier for earlier, later in itertools.pairwise(sigmas))
     if len(sigmas) < 2 or sigmas[0] > 1 or sigmas[-1] != 0 or not falling:
         raise ValueError(f"sigmas must fall from at most 1 to 0, not {tuple(sigmas)}")
-    settled = torch.tensor(sigmas, dtype=torch.float32)
+    settled = torch.tensor(sigmas, dtype=dtype)
     return Schedule(timesteps=settled[:-1] * NUM_TRAIN_TIMESTEPS, sigmas=settled)
+
+
+def noise_alone(noise: Tensor, *, sigma: float) -> Tensor:
+    """Latents of which nothing is known yet, where `sigma` is the share of noise in them.
+
+    Schedules that mean to start at 1 (UniPC a millionth below, where it would be infinite) take the noise as it is.
+    """
+    return noise if sigma > 1 - 1e-5 else sigma * noise
 
 
 def shift_sigmas(sigmas: NDArray[np.floating], *, shift: float) -> NDArray[np.floating]:

@@ -16,6 +16,6 @@ class SolverState:
     history: tuple[Tensor, ...] = ()
 
 
-def predicted_picture(sample: Tensor, velocity: Tensor, *, sigma: float) -> Tensor:
+def predicted_picture(sample: Tensor, velocity: Tensor, *, sigma: float | Tensor) -> Tensor:
     """Where the flow leads if it went straight on: the clean latents as seen from here."""
     return sample - sigma * velocity

@@ -1,4 +1,4 @@
-"""A model as others pass it on: one .safetensors or .gguf file, or the numbered parts of one.
+"""A model as others pass it on: one .safetensors, .gguf or .pth file, or the numbered parts of one.
 
 The header is read and checked first; tensors are read one by one, never the whole file.
 """
@@ -11,10 +11,11 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from homereel.core.errors import WeightsError
 from homereel.weights.gguf_file import MAGIC, GgufTensor, read_gguf_header, read_gguf_tensor
+from homereel.weights.pickled.file import SUFFIXES, PickledTensor, read_pickled_header, read_pickled_tensor
 from homereel.weights.safetensors_file import TensorInfo, read_header
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 FP8 = {"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 _TORCH = {**FLOATS, **FP8, "I8": "int8", "U8": "uint8", "I32": "int32", "I64": "int64", "BOOL": "bool"}
-_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_ARCHIVE = b"PK\x03\x04"
+_BARE_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\.safetensors")
 
 
@@ -34,7 +36,7 @@ class StoredTensor:
     dtype: str
     shape: tuple[int, ...]
     path: Path = field(repr=False)
-    place: TensorInfo | GgufTensor = field(repr=False)
+    place: TensorInfo | GgufTensor | PickledTensor = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Checkpoint:
     paths: tuple[Path, ...]
     tensors: Mapping[str, StoredTensor]
     metadata: Mapping[str, str]
+    remarks: tuple[str, ...] = ()  # in a line each, how it was opened, where there is something to tell
 
     @property
     def name(self) -> str:
@@ -57,18 +60,29 @@ class Checkpoint:
         if isinstance(stored.place, GgufTensor):
             numbers = read_gguf_tensor(stored.path, stored.place)
             return numbers if max_numbers is None else numbers.reshape(-1)[:max_numbers]
+        if isinstance(stored.place, PickledTensor):
+            dtype = _torch_type(stored)
+            return read_pickled_tensor(stored.path, stored.place, dtype=dtype, max_numbers=max_numbers)
         return _read_safetensors(stored, stored.place, max_numbers=max_numbers)
 
 
-def open_checkpoint(paths: Sequence[Path]) -> Checkpoint:
-    """One file, or all parts of one. Raises WeightsError if it is damaged, incomplete, or no such file."""
+def open_checkpoint(paths: Sequence[Path], *, trust_pickle: bool = False) -> Checkpoint:
+    """One file, or all parts of one. Raises WeightsError if it is damaged, incomplete, or no such file.
+
+    A pickle is opened in a process that can reach nothing; with `trust_pickle` also where there cannot be one.
+    """
     tensors: dict[str, StoredTensor] = {}
     metadata: dict[str, str] = {}
+    remarks: list[str] = []
     for path in paths:
         kind = _kind(path)
         if kind == "gguf":
             header = read_gguf_header(path)
             found = {name: StoredTensor(info.dtype, info.shape, path, info) for name, info in header.tensors.items()}
+        elif kind == "pickle":
+            pickled = read_pickled_header(path, trusted=trust_pickle)
+            found = {name: StoredTensor(info.dtype, info.shape, path, info) for name, info in pickled.tensors.items()}
+            remarks += pickled.remarks
         else:
             found = {name: StoredTensor(info.dtype, info.shape, path, info) for name, info in read_header(path).items()}
             metadata.update(_metadata(path))
@@ -78,7 +92,7 @@ def open_checkpoint(paths: Sequence[Path]) -> Checkpoint:
         tensors.update(found)
     if not tensors:
         raise WeightsError(f"{paths[0]} holds no tensors")
-    return Checkpoint(tuple(paths), tensors, metadata)
+    return Checkpoint(tuple(paths), tensors, metadata, tuple(remarks))
 
 
 def group_parts(paths: Sequence[Path]) -> list[tuple[Path, ...]]:
@@ -102,9 +116,18 @@ def _kind(path: Path) -> str:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
     if start == MAGIC:
         return "gguf"
-    if start.startswith(_PICKLES):
-        raise WeightsError(f"{path} is pickled, which can run code; give a .safetensors or .gguf file")
-    return "safetensors"
+    if start.startswith(_BARE_PICKLES):
+        raise WeightsError(
+            f"{path} is pickled, which can run code, and as PyTorch did before 1.6; give a .safetensors or .gguf file"
+        )
+    if start != _ARCHIVE:
+        return "safetensors"
+    if path.suffix.lower() not in SUFFIXES:
+        raise WeightsError(
+            f"{path} is pickled, which can run code, and its name hides it; give a .safetensors or .gguf file, "
+            f"or call it {SUFFIXES[0]} if that is what you want to open"
+        )
+    return "pickle"
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -118,9 +141,7 @@ def _metadata(path: Path) -> dict[str, str]:
 def _read_safetensors(stored: StoredTensor, place: TensorInfo, *, max_numbers: int | None) -> Tensor:
     import torch
 
-    if stored.dtype not in _TORCH:
-        raise WeightsError(f"{stored.path} holds numbers of the type {stored.dtype}, which is not read here")
-    dtype = getattr(torch, _TORCH[stored.dtype])
+    dtype = _torch_type(stored)
     num_bytes = place.end - place.start
     if max_numbers is not None:
         num_bytes = min(num_bytes, max_numbers * dtype.itemsize)
@@ -138,3 +159,11 @@ def _read_safetensors(stored: StoredTensor, place: TensorInfo, *, max_numbers: i
         raise WeightsError(f"{stored.path} was cut off while it was read")
     numbers = torch.frombuffer(data, dtype=dtype)
     return numbers if max_numbers is not None else numbers.reshape(stored.shape)
+
+
+def _torch_type(stored: StoredTensor) -> Any:
+    import torch
+
+    if stored.dtype not in _TORCH:
+        raise WeightsError(f"{stored.path} holds numbers of the type {stored.dtype}, which is not read here")
+    return getattr(torch, _TORCH[stored.dtype])

@@ -24,7 +24,8 @@ def load_network(
     tied: Mapping[str, str] | None = None,
     names: Callable[[str], str | None] = lambda name: name,
 ) -> nn.Module:
-    """A network in evaluation mode on `device`, its weights in `dtype`, without ever holding random ones.
+    """A network in evaluation mode on `device`, its weights in `dtype`, without ever holding random ones. What it
+    holds as whole numbers, as quantised layers do, stays so.
 
     `build` makes the network on the meta device, so buffers that files do not hold must be made anew by the
     caller. `keep_float32` names modules whose weights stay in float32; `tied` maps a name that the files may
@@ -37,6 +38,7 @@ def load_network(
     _check_fit(network, tensors, component=component, tied=tied or {})
     target = getattr(torch, dtype)
     kept = frozenset(keep_float32)
+    whole = {name for name, tensor in network.state_dict().items() if not tensor.is_floating_point()}
     state = {}
     for file in folder.weight_files(component):
         try:
@@ -45,8 +47,9 @@ def load_network(
                     name = names(stored_name)
                     if name is None:
                         continue
+                    tensor = stored.get_tensor(stored_name)
                     wanted = torch.float32 if kept.intersection(name.split(".")) else target
-                    state[name] = stored.get_tensor(stored_name).to(wanted)
+                    state[name] = tensor if name in whole else tensor.to(wanted)
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{file} cannot be loaded: {error}") from None
     for name, source in (tied or {}).items():

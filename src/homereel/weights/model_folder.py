@@ -13,6 +13,9 @@ from homereel.core.errors import WeightsError
 from homereel.weights.safetensors_file import TensorInfo, read_header
 
 MAX_JSON_BYTES = 16 * 1024**2
+# Beside a denoiser's weights: projections of sparse attention that was tuned with it, and what a block calls its own.
+TUNED_ATTENTION = "sparse_attention"
+TUNED_PROJECTION = "attn1.processor.proj_l"
 _STEMS = ("diffusion_pytorch_model", "model")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
@@ -45,6 +48,11 @@ class ModelFolder:
             raise WeightsError(f"{folder} holds only pickled weights, which can run code; give .safetensors files")
         raise WeightsError(f"{folder} holds no .safetensors file; the model is not complete")
 
+    def tuned_attention(self, component: str) -> Path | None:
+        """The file of projections that belongs to a denoiser whose sparse attention was tuned."""
+        path = self.path / component / f"{TUNED_ATTENTION}.safetensors"
+        return path if path.is_file() else None
+
     def tensors(self, component: str) -> dict[str, TensorInfo]:
         """All tensors of a component, by name, from the files' checked headers."""
         found: dict[str, TensorInfo] = {}
@@ -56,7 +64,8 @@ class ModelFolder:
         """The files that decide what these components compute, by their path within the model."""
         paths = [self.path / "model_index.json"]
         for component in components:
-            paths += [self.path / component / "config.json", *self.weight_files(component)]
+            tuned = self.tuned_attention(component)
+            paths += [self.path / component / "config.json", *self.weight_files(component), *([tuned] if tuned else [])]
         paths.append(self.path / "tokenizer" / "tokenizer.json")
         return {path.relative_to(self.path).as_posix(): path for path in paths if path.is_file()}
 

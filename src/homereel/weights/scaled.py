@@ -9,7 +9,7 @@ fp8, so what is stored reaches 448 and its root mean square lies far above 1; tr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,11 @@ class Weights:
     _checkpoint: Checkpoint
     _stored: Mapping[str, str]
     _scales: Mapping[str, Tensor]
+    in_blocks: frozenset[str] = frozenset()  # those in int8 with a scale a block, which kernels take as they are
+
+    def read_int8(self, name: str) -> tuple[Tensor, Tensor]:
+        """A weight of `in_blocks` as it is stored, and its scale in float32."""
+        return self._checkpoint.read(self._stored[name]), self._scales[name]
 
     def read(self, name: str) -> Tensor:
         """The numbers, in float32 if they had to be unpacked, else in their own type."""
@@ -72,13 +77,19 @@ def unscaled_weights(checkpoint: Checkpoint, names: Mapping[str, str]) -> Weight
                 f"{checkpoint.paths[0]}: {name} is stored as {dtype}, in a packed form that is not read here; "
                 "take the file in bf16, fp8, int8 or GGUF"
             )
+    shapes = {name: checkpoint.tensors[full].shape for name, full in stored.items()}
+    in_blocks = {
+        name for name in scales if types[name] == "I8" and _is_block_scale(checkpoint, scales[name], shapes[name])
+    }
+    multiplied = {name for name in scales if name not in in_blocks}
     return Weights(
-        shapes={name: checkpoint.tensors[full].shape for name, full in stored.items()},
+        shapes=shapes,
         forms=types,
-        remarks=tuple(_remarks(types, scales, unscaled, num_activations=len(sorter.activations))),
+        remarks=tuple(_remarks(types, multiplied, unscaled, num_activations=len(sorter.activations))),
         _checkpoint=checkpoint,
         _stored=stored,
         _scales={name: _read_scale(checkpoint, stored[name], full) for name, full in scales.items()},
+        in_blocks=frozenset(in_blocks),
     )
 
 
@@ -238,11 +249,20 @@ def _fits(scale: tuple[int, ...], weight: tuple[int, ...]) -> bool:
     rows, columns = weight
     if len(scale) == 3:
         return scale[0] == rows and scale[2] == 1 and scale[1] > 0 and columns % scale[1] == 0
-    return scale == (-(-rows // BLOCK), -(-columns // BLOCK))
+    return scale == block_scale_shape(rows, columns)
+
+
+def _is_block_scale(checkpoint: Checkpoint, scale: str, weight: tuple[int, ...]) -> bool:
+    return len(weight) == 2 and checkpoint.tensors[scale].shape == block_scale_shape(*weight)
+
+
+def block_scale_shape(rows: int, columns: int) -> tuple[int, int]:
+    """The shape of the scales of a matrix that has one a block."""
+    return -(-rows // BLOCK), -(-columns // BLOCK)
 
 
 def _remarks(
-    types: Mapping[str, str], scales: Mapping[str, str], unscaled: list[str], *, num_activations: int
+    types: Mapping[str, str], scales: Collection[str], unscaled: list[str], *, num_activations: int
 ) -> Iterable[str]:
     if scales:
         kinds = sorted({types[name] for name in scales})

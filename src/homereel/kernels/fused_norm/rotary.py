@@ -31,5 +31,5 @@ def rotary_of_channels(cos_BLHD: Tensor, sin_BLHD: Tensor, *, layout: Layout = "
 
 
 def rotary_of_pairs(cos_BHLP: Tensor, sin_BHLP: Tensor, *, layout: Layout = "halves") -> Rotary:
-    """From tables with a number a pair, heads before tokens, as LTX-2 has them."""
-    return Rotary(cos_BHLP.transpose(1, 2).contiguous(), sin_BHLP.transpose(1, 2).contiguous(), layout)
+    """From tables with a number a pair, heads before tokens, as LTX-2 has them; nothing is copied."""
+    return Rotary(cos_BHLP.transpose(1, 2), sin_BHLP.transpose(1, 2), layout)

@@ -76,10 +76,12 @@ class QuantizedLinear(nn.Module):
         layer.bias = bias
         return layer
 
-    def forward(self, x: Tensor, *, quantized: QuantizedActivation | None = None) -> Tensor:
-        """The layer's output for `x`, or for what `quantize(x)` gave, if another layer needed that too."""
-        xq = self.quantize(x) if quantized is None else quantized
-        return quantized_matmul(xq, self.values, self.scale, bias=self.bias, gelu=self.gelu)
+    def forward(self, x: Tensor | QuantizedActivation, *, quantized: QuantizedActivation | None = None) -> Tensor:
+        """The layer's output for `x`, which may be in 8 bits already; or, for who listens to `x` as numbers, with
+        `quantized` beside it: what `quantize(x)` gave, if another layer needed that too."""
+        if quantized is None:
+            quantized = x if isinstance(x, QuantizedActivation) else self.quantize(x)
+        return quantized_matmul(quantized, self.values, self.scale, bias=self.bias, gelu=self.gelu)
 
     def quantize(self, x: Tensor) -> QuantizedActivation:
         """`x` as this layer takes it; all layers of one class that are given the same x can share it."""

@@ -7,6 +7,7 @@ Shape letters: B batch, S places of the video, L text tokens, N heads, D feature
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,12 +15,18 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor, nn
 
+Places = tuple[Tensor, Tensor]
+"""(L, D) cosines and sines, each number twice."""
+Turn = Callable[[Any, Tensor, Tensor, Places], tuple[Tensor, Tensor]]
+"""Norm and places of queries and keys, as `plain_turn` has them."""
+
 
 class SlicedTextAttention:
     """A processor for diffusers' `Attention`. It needs text without padding, so it takes one clip at a time."""
 
     _attention_backend: Any = None  # diffusers' own names, by which a backend is chosen a layer
     _parallel_config: Any = None
+    turn: Turn | None = None  # the norm and places of the video's queries and keys, where a pass has its own
 
     def __call__(
         self,
@@ -28,13 +35,12 @@ class SlicedTextAttention:
         encoder_hidden_states: Tensor,
         attention_mask: Tensor | None = None,  # noqa: ARG002  # the blocks give one, all true
         *,
-        image_rotary_emb: tuple[Tensor, Tensor],
+        image_rotary_emb: Places,
     ) -> tuple[Tensor, Tensor]:
-        assert len(hidden_states) == 1, "texts of several clips differ in length, and would need a mask"
-        places = image_rotary_emb
+        assert hidden_states.shape[0] == 1, "texts of several clips differ in length, and would need a mask"
+        turn = self.turn or plain_turn
         video = (
-            apply_rotary_emb(attn.norm_q(_heads(attn, attn.to_q, hidden_states)), places, sequence_dim=1),
-            apply_rotary_emb(attn.norm_k(_heads(attn, attn.to_k, hidden_states)), places, sequence_dim=1),
+            *turn(attn, attn.to_q(hidden_states), attn.to_k(hidden_states), image_rotary_emb),
             _heads(attn, attn.to_v, hidden_states),
         )
         text = (
@@ -62,6 +68,15 @@ def without_masks(transformer: nn.Module) -> nn.Module:
     for block in parts.transformer_blocks:
         block.attn.set_processor(SlicedTextAttention())
     return transformer
+
+
+def plain_turn(attn: Any, query: Tensor, key: Tensor, places: Places) -> tuple[Tensor, Tensor]:
+    """(B, L, N * D) each to (B, L, N, D) each."""
+    query, key = (rows.unflatten(2, (attn.heads, -1)) for rows in (query, key))
+    return (
+        apply_rotary_emb(attn.norm_q(query), places, sequence_dim=1),
+        apply_rotary_emb(attn.norm_k(key), places, sequence_dim=1),
+    )
 
 
 def _heads(attn: Any, layer: nn.Module, rows: Tensor) -> Tensor:

@@ -11,16 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from homereel.core.errors import InvalidRequest
-from homereel.core.model import Blocks, Defaults, Grid, Shapes, Stage
+from homereel.core.model import Blocks, Grid, Shapes, Stage
 from homereel.core.plan import Plan
 from homereel.core.request import Request
-from homereel.models.card import FolderCard
 from homereel.models.hunyuan.config import HunyuanConfig
 from homereel.models.hunyuan.text import ChatTokenizer, num_glyphs_cut
 from homereel.models.residual_ratios import residual_ratios
-from homereel.weights.model_folder import ModelFolder
+from homereel.models.shared_facts import ITEM_BYTES, FolderFacts, texts_of
 
-ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # The largest that its makers made: 4:1 at the area of 720p, and ten seconds.
 MAX_SIDE, MAX_FRAMES = 1920, 241
 # A clip whose widest layer is larger is decoded in tiles of this side, as diffusers does, to bound memory.
@@ -34,15 +32,10 @@ ROWS_AT_ONCE = 6
 
 
 @dataclass(frozen=True)
-class HunyuanFacts:
+class HunyuanFacts(FolderFacts):
     """A HunyuanVideo-1.5 known by its files only; see `ModelFacts` for what each part means."""
 
-    model: str
-    folder: ModelFolder
-    card: FolderCard
     config: HunyuanConfig
-    base_defaults: Defaults
-    base_max_tokens: int
 
     name = "hunyuanvideo-1.5"
     makes_sound = False
@@ -61,10 +54,6 @@ class HunyuanFacts:
     @property
     def required(self) -> frozenset[str]:
         return self.inputs - {"text"}
-
-    @property
-    def defaults(self) -> Defaults:
-        return self.card.defaults.over(self.base_defaults)
 
     @property
     def grid(self) -> Grid:
@@ -109,7 +98,8 @@ class HunyuanFacts:
 
     def stages(self, plan: Plan) -> tuple[Stage, ...]:
         shapes = self.shapes(width=plan.width, height=plan.height, num_frames=plan.num_frames, dtype=plan.dtype)
-        sigmas = even_sigmas(plan.steps, shift=plan.shift) if plan.sampler == "euler" else None
+        even = plan.sampler == "euler" and plan.sigmas is None
+        sigmas = even_sigmas(plan.steps, shift=plan.shift) if even else None
         return (Stage(noise=(shapes.latents,), num_steps=plan.steps, sigmas=sigmas),)
 
     def widest_layer_bytes(self, latents: Sequence[int], *, item_bytes: int) -> int:
@@ -122,10 +112,6 @@ class HunyuanFacts:
         """Whether the VAE may decode the clip in one go."""
         shapes = self.shapes(width=plan.width, height=plan.height, num_frames=plan.num_frames, dtype=plan.dtype)
         return self.widest_layer_bytes(shapes.latents, item_bytes=item_bytes) <= WHOLE_DECODE_BYTES
-
-    def weight_bytes(self, component: str, *, dtype: str) -> int:
-        tensors = self.folder.tensors(component).values()
-        return sum(math.prod(tensor.shape) for tensor in tensors) * ITEM_BYTES[dtype]
 
     def files(self) -> Mapping[str, Path]:
         eye = self.folder.path / "feature_extractor" / "preprocessor_config.json"
@@ -144,22 +130,12 @@ class HunyuanFacts:
                 f"{self.model} was distilled to need no guidance; {request.guidance:g} doubles the time "
                 "and may look overdone"
             )
-        for field, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
-            cut = self.tokenizer.num_cut(text)
-            if cut:
-                remarks.append(f"the {field} is {cut} tokens too long for {self.model}; its end is not heeded")
+        for field, text in texts_of(request):
+            remarks += self.too_long(field, num_cut=self.tokenizer.num_cut(text))
             cut = num_glyphs_cut(text)
             if cut:
                 remarks.append(f"what the {field} has in quotes is {cut} letters too long; its end is not written")
         return tuple(remarks)
-
-    def vocabulary(self) -> tuple[str, ...]:
-        return ()
-
-    @property
-    def max_tokens(self) -> int:
-        """The prompt's length in tokens, the instruction before it not counted."""
-        return self.card.max_sequence_length or self.base_max_tokens
 
     @cached_property
     def tokenizer(self) -> ChatTokenizer:

@@ -6,7 +6,7 @@ Shape letters: B batch, C channels, T frames, H height, W width, L tokens, D fea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from homereel.core.errors import GenerationFailed, WeightsError
 from homereel.core.inputs import Inputs
 from homereel.core.plan import Plan
-from homereel.core.protocols import Family, StepTime, Use
+from homereel.core.protocols import StepTime, Use
 from homereel.core.sound import Sound
 from homereel.models.hunyuan.facts import HunyuanFacts
 from homereel.models.hunyuan.network import load_part
@@ -25,7 +25,7 @@ from homereel.models.hunyuan.text import INSTRUCTION_TOKENS, glyph_ids, glyph_te
 from homereel.models.hunyuan.vae import decode_video, encode_picture
 from homereel.models.network_pass import named_pass
 from homereel.models.picture import fit_picture, to_frames
-from homereel.sampling import classifier_free_guidance
+from homereel.sampling import classifier_free_guidance, noise_alone
 
 # A preview shows this many frames, from latents at most this long on a side.
 PREVIEW_FRAMES = 8
@@ -51,11 +51,6 @@ class HunyuanConditions:
     negative: HunyuanText | None
     first_frame: Tensor | None = None
     seen: Tensor | None = None
-
-
-def hunyuan_family(facts: HunyuanFacts) -> Family:
-    """The same model, able to compute."""
-    return HunyuanFamily(**{field.name: getattr(facts, field.name) for field in fields(facts)})
 
 
 @dataclass(frozen=True)
@@ -120,10 +115,10 @@ class HunyuanFamily(HunyuanFacts):
         plan: Plan,  # noqa: ARG002
         conditions: HunyuanConditions,  # noqa: ARG002
         done: Tensor | None,  # noqa: ARG002
-        sigma: float,  # noqa: ARG002
+        sigma: float,
         use: Use,  # noqa: ARG002
     ) -> Tensor:
-        return noise[0]
+        return noise_alone(noise[0], sigma=sigma)
 
     def denoiser(self, timestep: float) -> str:  # noqa: ARG002  # there is one for all times
         return "transformer"

@@ -33,17 +33,6 @@ def load_part(folder: ModelFolder, component: str, *, device: str, dtype: str) -
     return _with_positions(network, component=component, device=device)
 
 
-def register_step_cache() -> None:
-    """Tells diffusers' caches what the blocks return, which it does not know of this family by itself."""
-    from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
-    from diffusers.models.transformers.transformer_hunyuan_video15 import HunyuanVideo15TransformerBlock
-
-    TransformerBlockRegistry.register(
-        HunyuanVideo15TransformerBlock,
-        TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=1),
-    )
-
-
 class ExactTimes(nn.Module):
     """diffusers' embedding of time, whose names it keeps, for times in float32 whatever the weights are.
 
@@ -70,7 +59,6 @@ def _embedded(time: Tensor, waves: Any, layers: Any) -> Tensor:
 def _prepared_transformer(network: Any) -> nn.Module:
     from homereel.models.hunyuan import attention as hunyuan_attention
 
-    register_step_cache()
     network.time_embed = ExactTimes(network.time_embed)
     return hunyuan_attention.without_masks(network)
 

@@ -7,6 +7,7 @@ from homereel.models.card import ModelCard, read_folder_card
 from homereel.models.catalogue.hunyuan import HUNYUAN, MAX_TOKENS
 from homereel.models.hunyuan.config import HunyuanConfig, folder_defaults, read_hunyuan_config
 from homereel.models.hunyuan.facts import HunyuanFacts
+from homereel.models.shared_facts import able_to_compute
 from homereel.weights.model_folder import ModelFolder
 
 
@@ -25,9 +26,9 @@ def open_hunyuan(*, name: str, folder: ModelFolder, card: ModelCard | None, comp
     )
     if not compute:
         return facts
-    from homereel.models.hunyuan.family import hunyuan_family
+    from homereel.models.hunyuan.family import HunyuanFamily
 
-    return hunyuan_family(facts)
+    return able_to_compute(facts, HunyuanFamily)
 
 
 def _nearest(config: HunyuanConfig) -> ModelCard:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
-from homereel.core.errors import WeightsError
+from homereel.models.text import open_tokenizer
 
 # The instruction that the model was trained with, its runs of nine spaces included.
 _ASPECTS = (
@@ -33,19 +32,10 @@ _FIRST_BYTE, _END = 3, 1
 
 
 class ChatTokenizer:
-    """tokenizer.json, read by the tokenizers library: neither code nor a template of the model's folder ever runs."""
+    """Qwen's tokenizer; the template of the conversation is ours, and that of the model's folder is not read."""
 
     def __init__(self, path: Path, *, max_tokens: int) -> None:
-        from tokenizers import Tokenizer as Backend
-
-        if not path.is_file():
-            raise WeightsError(f"{path} is missing; the model is not complete")
-        try:
-            self._backend: Any = Backend.from_file(str(path))
-        except Exception as error:  # noqa: BLE001  # the library raises Exception itself
-            raise WeightsError(f"{path} is no tokenizer: {error}") from None
-        self._backend.no_padding()
-        self._backend.no_truncation()
+        self._backend = open_tokenizer(path)
         self._most = INSTRUCTION_TOKENS + max_tokens
 
     def ids(self, prompt: str) -> list[int]:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from homereel.core.errors import InvalidRequest
-from homereel.core.model import Blocks, Defaults, Grid, Shapes, Stage
+from homereel.core.model import Blocks, Grid, Shapes, Stage
 from homereel.core.plan import Plan
 from homereel.core.request import Request
-from homereel.models.card import FolderCard
 from homereel.models.ltx.config import UPSCALER, LtxConfig, text_name
 from homereel.models.ltx.layout import LtxLayout, layout_of, num_values
 from homereel.models.ltx.schedule import DISTILLED, distilled_sigmas, full_sigmas, refining_sigmas
 from homereel.models.ltx.tokens import GemmaTokenizer
-from homereel.weights.model_folder import ModelFolder
+from homereel.models.shared_facts import ITEM_BYTES, FolderFacts, texts_of
+from homereel.weights.safetensors_file import TensorInfo
 
-ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # A clip of at least so many times the standard clip's area is made at half its size first, where the model can.
 TWO_STAGE_AREA = 2
 # A clip whose widest decoded layer is larger is decoded in tiles of this many pixels and frames.
@@ -30,15 +28,10 @@ LAYERS_AT_ONCE = 6
 
 
 @dataclass(frozen=True)
-class LtxFacts:
+class LtxFacts(FolderFacts):
     """An LTX-2 known by its files only; see `ModelFacts` for what each part means."""
 
-    model: str
-    folder: ModelFolder
-    card: FolderCard
     config: LtxConfig
-    base_defaults: Defaults
-    base_max_tokens: int
 
     name = "ltx-2"
     makes_sound = True
@@ -56,15 +49,6 @@ class LtxFacts:
     def refines(self) -> bool:
         """Whether large clips take a second stage, which only distilled weights know how to do."""
         return self.config.upscaler and self.config.distilled
-
-    @property
-    def defaults(self) -> Defaults:
-        return self.card.defaults.over(self.base_defaults)
-
-    @property
-    def max_tokens(self) -> int:
-        """The text's length in tokens, padding included."""
-        return self.card.max_sequence_length or self.base_max_tokens
 
     @property
     def grid(self) -> Grid:
@@ -110,12 +94,13 @@ class LtxFacts:
         table = self.config.timetable
         whole = self.layout(plan, stage=self.num_stages(plan) - 1)
         if not self.config.distilled:
-            sigmas = full_sigmas(plan.steps, timetable=table, num_tokens=whole.sequence, shift=plan.shift)
+            own = full_sigmas(plan.steps, timetable=table, num_tokens=whole.sequence, shift=plan.shift)
+            sigmas = plan.sigmas or own
             return (Stage(noise=whole.noise(refining=False), num_steps=plan.steps, sigmas=sigmas),)
         first = Stage(
             noise=self.layout(plan, stage=0).noise(refining=False),
             num_steps=plan.steps,
-            sigmas=distilled_sigmas(plan.steps, timetable=table, shift=plan.shift),
+            sigmas=plan.sigmas or distilled_sigmas(plan.steps, timetable=table, shift=plan.shift),
         )
         if self.num_stages(plan) == 1:
             return (first,)
@@ -148,10 +133,11 @@ class LtxFacts:
         side = config.scale // config.pixel_patch
         return frames * layout.frame_tokens * side**2 * config.decoder_features * item_bytes
 
-    def weight_bytes(self, component: str, *, dtype: str) -> int:
-        tensors = self.folder.tensors(component)
-        kept = [shape for name, shape in tensors.items() if component != "text_encoder" or text_name(name)]
-        return sum(math.prod(tensor.shape) for tensor in kept) * ITEM_BYTES[dtype]
+    def tensors(self, component: str) -> Mapping[str, TensorInfo]:
+        found = super().tensors(component)
+        if component != "text_encoder":
+            return found
+        return {name: tensor for name, tensor in found.items() if text_name(name)}
 
     def files(self) -> Mapping[str, Path]:
         scheduler = "scheduler/scheduler_config.json"  # its times decide the clip, too
@@ -171,14 +157,9 @@ class LtxFacts:
             )
         if self.config.distilled and (request.guidance or 1) > 1:
             remarks.append(f"{self.model} was distilled to do without guidance; with it a step takes twice as long")
-        for field, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
-            cut = self.tokenizer.num_cut(text)
-            if cut:
-                remarks.append(f"the {field} is {cut} tokens too long for {self.model}; its end is not heeded")
+        for field, text in texts_of(request):
+            remarks += self.too_long(field, num_cut=self.tokenizer.num_cut(text))
         return tuple(remarks)
-
-    def vocabulary(self) -> tuple[str, ...]:
-        return ()
 
     @cached_property
     def tokenizer(self) -> GemmaTokenizer:

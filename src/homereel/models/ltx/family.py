@@ -7,7 +7,7 @@ A stage's latents are one tensor of one axis: video tokens, tokens of later pict
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from homereel.core.errors import InvalidRequest
 from homereel.core.inputs import Inputs
 from homereel.core.plan import Plan
-from homereel.core.protocols import Family, StepTime, Use
+from homereel.core.protocols import StepTime, Use
 from homereel.core.sound import Sound
 from homereel.models.ltx.config import UPSCALER
 from homereel.models.ltx.decode import decode_mel, decode_preview, decode_video, speak
@@ -35,11 +35,6 @@ PREVIEW_FRAMES = 8
 PREVIEW_CELLS = 6
 # The decoder mirrors a cell at the edge, so there must be two.
 MIN_CELLS = 2
-
-
-def ltx_family(facts: LtxFacts) -> Family:
-    """The same model, able to compute."""
-    return LtxFamily(**{field.name: getattr(facts, field.name) for field in fields(facts)})
 
 
 @dataclass(frozen=True)

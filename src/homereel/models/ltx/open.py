@@ -8,6 +8,7 @@ from homereel.models.card import ModelCard, read_folder_card
 from homereel.models.catalogue import CATALOGUE
 from homereel.models.ltx.config import LtxConfig, read_ltx_config
 from homereel.models.ltx.facts import LtxFacts
+from homereel.models.shared_facts import able_to_compute
 from homereel.weights.model_folder import ModelFolder
 
 
@@ -29,9 +30,9 @@ def open_ltx(*, name: str, folder: ModelFolder, card: ModelCard | None, compute:
         )
     if not compute:
         return facts
-    from homereel.models.ltx.family import ltx_family
+    from homereel.models.ltx.family import LtxFamily
 
-    return ltx_family(facts)
+    return able_to_compute(facts, LtxFamily)
 
 
 def _nearest(config: LtxConfig) -> ModelCard:

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from homereel.core.errors import WeightsError
+from homereel.models.text import open_tokenizer
 
 
 class GemmaTokenizer:
-    """tokenizer.json, read by the tokenizers library: no code of the model's folder ever runs."""
+    """Gemma's tokenizer, whose ids are padded to `max_tokens`."""
 
     def __init__(self, path: Path, *, max_tokens: int) -> None:
-        from tokenizers import Tokenizer
-
-        if not path.is_file():
-            raise WeightsError(f"{path} is missing; the model is not complete")
-        try:
-            self._backend: Any = Tokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001  # the library raises Exception itself
-            raise WeightsError(f"{path} is no tokenizer: {error}") from None
-        self._backend.no_padding()
-        self._backend.no_truncation()
+        self._backend = open_tokenizer(path)
         self._padding: int = self._backend.token_to_id("<pad>") or 0
         self._max_tokens = max_tokens
 

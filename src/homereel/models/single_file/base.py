@@ -138,10 +138,12 @@ def take_files(files: Mapping[str, Path], target: Path) -> list[Path]:
     return by_name
 
 
-def write_card(base: Base, target: Path, *, title: str, source: str) -> None:
-    """homereel.json of the imported model: what the base's standard clip is, and what is known of the licence."""
+def write_card(base: Base, target: Path, *, title: str, source: str, clip: ClipCard) -> None:
+    """homereel.json of the imported model: its standard clip, the base's but for `clip`, and what is known of the
+    licence."""
     known = read_folder_card(base.folder.path)
-    clip, tokens, licence = known.defaults, known.max_sequence_length, known.licence
+    tokens, licence = known.max_sequence_length, known.licence
+    clip = ClipCard(**{**known.defaults.model_dump(), **clip.model_dump(exclude_none=True)})
     if base.card is not None:
         clip = ClipCard(**{**base.card.defaults.model_dump(), **clip.model_dump(exclude_none=True)})
         tokens, licence = tokens or base.card.max_sequence_length, licence or base.card.licence

@@ -38,3 +38,4 @@ class Family:
     variant: Callable[[Figures], Variant | None]
     hidden: Callable[[Figures], dict[str, Any] | None]  # keys that no shape decides, for networks that are known
     strict: bool
+    keeps_int8: bool = False  # its networks can be loaded with linear layers that are kept in int8

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FAMILIES: tuple[Family, ...] = (WAN, HUNYUAN, LTX2)
 
-_PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "module.", "net.")
 # What else a whole checkpoint holds, by the first words of its names.
 _OTHERS = {
     "vae.": "VAE",
@@ -35,7 +35,7 @@ _OTHERS = {
     "video_embeddings_connector.": "text connectors",
     "audio_embeddings_connector.": "text connectors",
 }
-_WRAPPER = "_checkpoint_wrapped_module."  # left in names by training code
+_WRAPPERS = ("_checkpoint_wrapped_module.", "_fsdp_wrapped_module.", "_orig_mod.")  # left in names by training code
 # Files that are no diffusion model, by a name that they have.
 _STRANGERS = {
     "decoder.middle.0.residual.0.gamma": "a VAE of Wan",
@@ -59,6 +59,7 @@ class Network:
     weights: Weights
     remarks: tuple[str, ...]
     not_used: Mapping[str, int]  # what else the file holds, and how many tensors of each
+    projections: Mapping[str, Source] = field(default_factory=dict)  # of tuned sparse attention, by our names
 
     def shapes(self) -> dict[str, Shape]:
         """The shape of every tensor."""
@@ -68,20 +69,29 @@ class Network:
         """The type in which a tensor is stored in the file."""
         return self.weights.forms[self.sources[name].name]
 
-    def read(self, name: str) -> Tensor:
-        """The numbers of a tensor; raises WeightsError if some are not finite."""
+    def is_block_int8(self, name: str) -> bool:
+        """Whether it is a layer of the blocks in int8 with a scale a block, which can be kept as it is."""
         source = self.sources[name]
+        return name.startswith("blocks.") and source.is_plain and source.name in self.weights.in_blocks
+
+    def read_int8(self, name: str) -> tuple[Tensor, Tensor]:
+        """Such a layer's numbers and scale, as they are stored."""
+        return self.weights.read_int8(self.sources[name].name)
+
+    def read(self, name: str) -> Tensor:
+        """The numbers of a tensor or projection; raises WeightsError if some are not finite."""
+        source = self.sources.get(name) or self.projections[name]
         tensor = source.take(self.weights.read(source.name))
         if not bool(tensor.isfinite().all()):
             raise WeightsError(f"{self.file}: {source.name} holds numbers that are not finite; fetch the file again")
         return tensor
 
 
-def find_network(paths: Sequence[Path]) -> Network:
+def find_network(paths: Sequence[Path], *, trust_pickle: bool = False) -> Network:
     """The diffusion model in a file (or in all parts of one). Raises WeightsError if there is none that is known."""
-    checkpoint = open_checkpoint(paths)
+    checkpoint = open_checkpoint(paths, trust_pickle=trust_pickle)
     file = str(paths[0])
-    names, others = _split(checkpoint.tensors)
+    names, others = _split(checkpoint.tensors, file)
     weights = unscaled_weights(checkpoint, names)
     family = next((family for family in FAMILIES if family.recognises(weights.shapes)), None)
     if family is None:
@@ -96,8 +106,9 @@ def find_network(paths: Sequence[Path]) -> Network:
         figures={},
         sources=renamed.sources,
         weights=weights,
-        remarks=weights.remarks,
+        remarks=(*checkpoint.remarks, *weights.remarks),
         not_used=Counter([*others, *renamed.others.values()]),
+        projections=renamed.projections,
     )
     shapes = found.shapes()
     try:
@@ -107,17 +118,34 @@ def find_network(paths: Sequence[Path]) -> Network:
     return replace(found, class_name=class_name, figures=figures)
 
 
-def _split(names: Mapping[str, object]) -> tuple[dict[str, str], list[str]]:
+def _split(names: Mapping[str, object], file: str) -> tuple[dict[str, str], list[str]]:
     """Short name → name in the file for the diffusion model, and for every other tensor what it belongs to."""
-    prefix = next((prefix for prefix in _PREFIXES if any(name.startswith(prefix) for name in names)), "")
-    ours, others = {}, []
+    prefix = _prefix(names)
+    ours: dict[str, str] = {}
+    others: list[str] = []
     for name in names:
         other = next((kind for start, kind in _OTHERS.items() if name.startswith(start)), None)
         if other is not None:
             others.append(other)
-        else:
-            ours[name.removeprefix(prefix).replace(_WRAPPER, "")] = name
+            continue
+        short = name.removeprefix(prefix)
+        for wrapper in _WRAPPERS:
+            short = short.replace(wrapper, "")
+        if short in ours:
+            raise WeightsError(f"{file} holds {ours[short]} and {name}, which are one and the same; save one of them")
+        ours[short] = name
     return ours, others
+
+
+def _prefix(names: Iterable[str]) -> str:
+    """What stands before the network's names, of one part or several, such as "module.net."."""
+    found, names = "", list(names)
+    while True:
+        further = (found + prefix for prefix in _PREFIXES)
+        longer = next((each for each in further if any(name.startswith(each) for name in names)), None)
+        if longer is None:
+            return found
+        found = longer
 
 
 def _strange(shapes: Mapping[str, Shape]) -> str:

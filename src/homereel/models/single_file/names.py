@@ -25,6 +25,11 @@ class Source:
     swapped: bool = False  # its two halves change places
     shape: Shape | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is taken as it is."""
+        return self.third is None and not self.swapped and self.shape is None
+
     def shape_of(self, stored: Shape) -> Shape:
         """The shape that it will have."""
         if self.third is not None:
@@ -45,11 +50,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Renamed:
-    """The network's tensors by their names in diffusers, and names that belong to other networks or to nothing."""
+    """The network's tensors by their names in diffusers, and names that belong to other networks or to nothing.
+
+    `projections` are those of tuned sparse attention, which diffusers' networks have no place for.
+    """
 
     sources: Mapping[str, Source]
     others: Mapping[str, str] = field(default_factory=dict)  # name → what it belongs to
     unknown: tuple[str, ...] = ()
+    projections: Mapping[str, Source] = field(default_factory=dict)
 
 
 def translate(name: str, *, outside: Mapping[str, str], inside: Mapping[str, Mapping[str, str]]) -> str | None:

@@ -12,18 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from homereel.core.errors import InvalidRequest, WeightsError
+from homereel.models.card import ClipCard
 from homereel.models.catalogue import CATALOGUE
 from homereel.models.single_file.base import TRANSFORMERS, Base, check_base, family_models, find_base, merged_index
 from homereel.models.single_file.config import Reference, network_class, settle_config
+from homereel.models.single_file.experts import assign_experts, without_expert
 from homereel.models.single_file.family import Variant
 from homereel.models.single_file.identify import Network, find_network
+from homereel.models.single_file.student import INT8_PASS, SPARSE_PASS, check_projections, student_clip
 from homereel.weights.checkpoint import group_parts
 from homereel.weights.imported import ImportNote, check_new_name
 from homereel.weights.model_folder import read_json
+from homereel.weights.scaled import block_scale_shape
 from homereel.weights.shard_writer import Entry
 
 DTYPES = {"bfloat16": "BF16", "float32": "F32"}
-_EXPERT = re.compile(r"(?P<high>high[_-]?noise)|(?P<low>low[_-]?noise)", re.IGNORECASE)
+INT8_ENDINGS = (".int8_weight", ".scale")  # of a layer that is kept in int8
 _ROUNDED = ("F32", "F16", "F64")
 
 
@@ -36,11 +40,13 @@ class Plan:
     configs: Mapping[str, dict[str, Any]]
     base: Base
     variant: Variant | None
+    keeps_int8: bool = False
 
     @property
     def num_bytes(self) -> int:
         """What the networks will take on disk."""
-        return sum(entry.num_bytes for component in self.networks for entry in self.entries(component).values())
+        parts = (part(component) for component in self.networks for part in (self.entries, self.projections))
+        return sum(entry.num_bytes for part in parts for entry in part.values())
 
     def index(self) -> dict[str, Any]:
         """model_index.json."""
@@ -49,19 +55,47 @@ class Plan:
 
     def entries(self, component: str) -> dict[str, Entry]:
         """What is written of each tensor of a component."""
-        return _entries(self.networks[component], dtype=self.note.dtype)
+        return _entries(self.networks[component], dtype=self.note.dtype, keeps_int8=self.keeps_int8)
+
+    def projections(self, component: str) -> dict[str, Entry]:
+        """The same for what lies beside it: the projections of tuned sparse attention, if it has any."""
+        network = self.networks[component]
+        return {
+            name: Entry("F32", source.shape_of(network.weights.shapes[source.name]))
+            for name, source in network.projections.items()
+        }
+
+    def clip(self) -> ClipCard:
+        """The settings that go with these networks, before what the base says; a student has its own."""
+        first = self.networks[TRANSFORMERS[0]]
+        settings, passes = ClipCard(), []
+        if first.projections:
+            base = self.base.card.id if self.base.card else ""
+            settings = student_clip(first, base=base, two_experts=len(self.networks) == 2)
+            passes.append(SPARSE_PASS)
+        if self.keeps_int8 and any(map(first.is_block_int8, first.sources)):
+            passes.append(INT8_PASS)
+        return settings.model_copy(update={"passes": tuple(passes)}) if passes else settings
 
 
-def plan_import(files: Sequence[Path], *, name: str | None, base: str | None, config: Path | None, dtype: str) -> Plan:
+def plan_import(
+    files: Sequence[Path],
+    *,
+    name: str | None,
+    base: str | None,
+    config: Path | None,
+    dtype: str | None,
+    trust_pickle: bool,
+) -> Plan:
     """Raises InvalidRequest or WeightsError as `import_model` does."""
-    if dtype not in DTYPES:
+    if dtype is not None and dtype not in DTYPES:
         raise InvalidRequest(f"{dtype!r} is no type to store weights in; use {' or '.join(DTYPES)}", field="dtype")
     groups = group_parts([Path(file).expanduser() for file in files])
-    called = name or default_name(groups[0][0])
+    called = name or default_name(groups[0][0], two_experts=len(groups) == 2)
     check_new_name(called)
     if called in _catalogue_names():
         raise InvalidRequest(f"{called} is a model of the catalogue; give another --name", field="name")
-    networks = dict(_experts([find_network(group) for group in groups]))
+    networks = dict(assign_experts([find_network(group, trust_pickle=trust_pickle) for group in groups]))
     first = networks["transformer"]
     variant = first.family.variant(first.figures)
     found = find_base(base or _default_base(first, variant, two_experts=len(networks) == 2))
@@ -72,47 +106,29 @@ def plan_import(files: Sequence[Path], *, name: str | None, base: str | None, co
     configs = {component: settle_config(network, reference) for component, network in networks.items()}
     if len(configs) == 2 and configs["transformer"] != configs["transformer_2"]:
         raise WeightsError(f"{first.file} and {networks['transformer_2'].file} are not two experts of one model")
+    check_projections(networks, configs)
+    keeps_int8 = dtype is None and first.family.keeps_int8
     note = ImportNote(
         name=called,
         family=first.family.name,
         sources=tuple(str(path.resolve()) for group in groups for path in group),
         base=found.name if found.card else str(found.folder.path),
-        dtype=dtype,
-        remarks=tuple(_remarks(networks, found, dtype=dtype)),
+        dtype=dtype or "bfloat16",
+        remarks=tuple(_remarks(networks, found, dtype=dtype or "bfloat16", keeps_int8=keeps_int8)),
     )
-    return Plan(note=note, networks=networks, configs=configs, base=found, variant=variant)
+    return Plan(note=note, networks=networks, configs=configs, base=found, variant=variant, keeps_int8=keeps_int8)
 
 
-def default_name(path: Path) -> str:
+def default_name(path: Path, *, two_experts: bool = False) -> str:
     """A model's name made from a file's, other than those of the catalogue."""
     stem = re.sub(r"-\d{5}-of-\d{5}$", "", path.stem).lower()
+    stem = without_expert(stem) if two_experts else stem
     name = re.sub(r"[^a-z0-9._-]+", "-", stem).strip("-._")[:60] or "model"
     return f"{name}-imported" if name in _catalogue_names() else name
 
 
 def _catalogue_names() -> set[str]:
     return {name for card in CATALOGUE for name in (card.id, *card.aliases)}
-
-
-def _experts(networks: list[Network]) -> Iterator[tuple[str, Network]]:
-    """Which network is which: one, or the two experts that their files' names tell apart."""
-    words = []
-    for network in networks:
-        match = _EXPERT.search(Path(network.file).name)
-        words.append(match.lastgroup if match else None)
-    if len(networks) == 1:
-        if words[0] is not None:
-            raise InvalidRequest(f"{networks[0].file} is one of two experts; give the files of both", field="files")
-        yield "transformer", networks[0]
-        return
-    if sorted(map(str, words)) != ["high", "low"] or networks[0].family is not networks[1].family:
-        raise InvalidRequest(
-            "several files make one model only if they are its parts (-00001-of-00002 ...), or two experts "
-            "with high_noise and low_noise in their names; import others one by one",
-            field="files",
-        )
-    yield "transformer", networks[words.index("high")]
-    yield "transformer_2", networks[words.index("low")]
 
 
 def _default_base(network: Network, variant: Variant | None, *, two_experts: bool) -> str:
@@ -145,10 +161,13 @@ def _check_kind(network: Network, base: Base, reference: Reference | None) -> No
             )
 
 
-def _remarks(networks: Mapping[str, Network], base: Base, *, dtype: str) -> Iterator[str]:
+def _remarks(networks: Mapping[str, Network], base: Base, *, dtype: str, keeps_int8: bool) -> Iterator[str]:
     for component, network in networks.items():
         yield f"{network.file} is the {component}, a {network.class_name} of {len(network.sources)} tensors"
         yield from network.remarks
+        yield from _int8_remarks(network, keeps_int8=keeps_int8)
+        if network.projections:
+            yield f"its sparse attention was tuned; {len(network.projections)} tensors of it are kept beside the others"
         for what, count in sorted(network.not_used.items()):
             yield f"not used: {what} ({count} tensors); what {base.name} has is taken"
         types = {network.form(name) for name in network.sources}
@@ -157,11 +176,24 @@ def _remarks(networks: Mapping[str, Network], base: Base, *, dtype: str) -> Iter
             yield f"numbers in {', '.join(rounded)} are rounded to bfloat16; --dtype float32 keeps them"
 
 
-def _entries(network: Network, *, dtype: str) -> dict[str, Entry]:
+def _int8_remarks(network: Network, *, keeps_int8: bool) -> Iterator[str]:
+    found = len(network.weights.in_blocks)
+    kept = sum(map(network.is_block_int8, network.sources)) if keeps_int8 else 0
+    if kept:
+        yield f"{kept} weights stay in int8 with a scale a block of 128 x 128; --dtype bfloat16 would unpack them"
+    if found > kept:
+        yield f"{found - kept} weights in int8 were multiplied by their scales"
+
+
+def _entries(network: Network, *, dtype: str, keeps_int8: bool) -> dict[str, Entry]:
     """What is written of each tensor. Modules that diffusers keeps in float32 stay so if they came so."""
     kept = frozenset(getattr(network_class(network.class_name), "_keep_in_fp32_modules", None) or ())
-    entries = {}
+    entries: dict[str, Entry] = {}
     for name, shape in network.shapes().items():
+        if keeps_int8 and network.is_block_int8(name):
+            numbers, scale = (name.removesuffix(".weight") + ending for ending in INT8_ENDINGS)
+            entries |= {numbers: Entry("I8", shape), scale: Entry("F32", block_scale_shape(*shape))}
+            continue
         exact = network.form(name) == "F32" and bool(kept.intersection(name.split(".")))
         entries[name] = Entry("F32" if exact else DTYPES[dtype], shape)
     return entries

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from homereel.core.errors import WeightsError
 from homereel.models.single_file.family import Family, Figures, Shapes, Variant
 from homereel.models.single_file.names import Renamed, Source, num_blocks, translate
+from homereel.weights.model_folder import TUNED_PROJECTION
 from homereel.weights.original_names import WAN_BLOCK, WAN_OUTSIDE, WAN_VACE_BLOCK
 
 HEAD = 128  # of every published Wan; no shape tells it
 _KNOWN = {(1536, 8960, 30), (5120, 13824, 40), (3072, 14336, 30)}  # width, feed forward, layers: 1.3B, 14B, 5B
 _PATCH = (1, 2, 2)
+# As TurboWan's files have it, for sparse attention that was tuned (arXiv 2509.24006).
+_PROJECTION = re.compile(r"blocks\.([0-9]{1,6})\.self_attn\.attn_op\.local_attn\.proj_l\.(weight|bias)")
 
 
 def _recognises(shapes: Shapes) -> bool:
@@ -23,17 +27,20 @@ def _recognises(shapes: Shapes) -> bool:
 def _rename(shapes: Shapes) -> Renamed:
     if "head.modulation" not in shapes:  # diffusers' own names
         return Renamed({name: Source(name) for name in shapes})
-    sources, unknown = {}, []
+    sources, projections, unknown = {}, {}, []
     inside = {"blocks": WAN_BLOCK, "vace_blocks": WAN_VACE_BLOCK}
     for name, shape in shapes.items():
         new = translate(name, outside=WAN_OUTSIDE, inside=inside)
-        if new is None:
+        tuned = _PROJECTION.fullmatch(name)
+        if tuned is not None:
+            projections[f"blocks.{tuned[1]}.{TUNED_PROJECTION}.{tuned[2]}"] = Source(name)
+        elif new is None:
             unknown.append(name)
         elif new == "patch_embedding.weight" and len(shape) == 2:  # as a Linear over flattened patches
             sources[new] = Source(name, shape=(shape[0], shape[1] // math.prod(_PATCH), *_PATCH))
         else:
             sources[new] = Source(name)
-    return Renamed(sources, unknown=tuple(unknown))
+    return Renamed(sources, unknown=tuple(unknown), projections=projections)
 
 
 def _network(shapes: Shapes) -> str:
@@ -122,4 +129,5 @@ WAN = Family(
     variant=_variant,
     hidden=_hidden,
     strict=False,
+    keeps_int8=True,
 )

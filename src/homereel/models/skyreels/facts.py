@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from homereel.core.errors import InvalidRequest
 from homereel.core.model import Grid, Shapes, Stage
 from homereel.core.plan import Plan
 from homereel.core.request import Request
+from homereel.models.shared_facts import ITEM_BYTES
 from homereel.models.skyreels.windows import Window, split_windows
-from homereel.models.wan.facts import ITEM_BYTES, LAYERS_AT_ONCE, WanFacts
+from homereel.models.wan.facts import LAYERS_AT_ONCE, WanFacts
 
 # A window begins with this many frames of the one before, as the makers advise.
 OVERLAP_FRAMES = 17
@@ -79,6 +81,11 @@ class SkyreelsFacts(WanFacts):
         )
 
     def remarks(self, request: Request) -> tuple[str, ...]:
+        if (request.sampler or self.defaults.sampler) == "rcm":
+            raise InvalidRequest(
+                f"sampler: the fresh noise of rcm would cover the frames that {self.model} goes on from; use rcm-ode",
+                field="sampler",
+            )
         remarks = list(super().remarks(request))
         if request.image is not None and (request.guidance is None or request.shift is None):
             remarks.append(

@@ -11,7 +11,7 @@ Shape letters: B batch, C channels, T latent frames, H height, W width, L text t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from homereel.core.plan import Plan
-from homereel.core.protocols import Family, StepTime, Use
+from homereel.core.protocols import StepTime, Use
 from homereel.core.sound import Sound
 from homereel.models.network_pass import named_pass
 from homereel.models.skyreels.decode import decode_film
 from homereel.models.skyreels.facts import SkyreelsFacts
 from homereel.models.wan.family import WanConditions, WanFamily
-from homereel.sampling import classifier_free_guidance
+from homereel.sampling import classifier_free_guidance, noise_alone
 from homereel.sampling.schedules import NUM_TRAIN_TIMESTEPS
 from homereel.weights.load import load_network
 
@@ -34,11 +34,6 @@ from homereel.weights.load import load_network
 KNOWN_NOISE = 20
 # The paces that the transformer can be told, by their number in its table.
 PACES = (16, 24)
-
-
-def skyreels_family(facts: SkyreelsFacts) -> Family:
-    """The same model, able to compute."""
-    return SkyreelsFamily(**{field.name: getattr(facts, field.name) for field in fields(facts)})
 
 
 @dataclass(frozen=True)
@@ -73,14 +68,15 @@ class SkyreelsFamily(SkyreelsFacts, WanFamily):
         plan: Plan,
         conditions: WanConditions,
         done: Tensor | None,
-        sigma: float,  # noqa: ARG002  # a window starts from pure noise
+        sigma: float,
         use: Use,  # noqa: ARG002
     ) -> Tensor:
         """Noise behind a given first frame, or behind the end of what is done."""
+        unknown = noise_alone(noise[0], sigma=sigma)
         if done is None:
-            return self._settle(noise[0], conditions=conditions)
+            return self._settle(unknown, conditions=conditions)
         carried = self.windows(plan.num_frames)[stage].num_carried
-        return torch.cat([done[:, :, -carried:].to(noise[0]), noise[0][:, :, carried:]], dim=2)
+        return torch.cat([done[:, :, -carried:].to(unknown), unknown[:, :, carried:]], dim=2)
 
     @torch.inference_mode()
     def velocity(

@@ -9,6 +9,7 @@ from homereel.core.model import Defaults
 from homereel.core.protocols import ModelFacts
 from homereel.models.card import ModelCard, read_folder_card
 from homereel.models.catalogue import CATALOGUE
+from homereel.models.shared_facts import able_to_compute
 from homereel.models.skyreels.facts import OVERLAP_FRAMES, SkyreelsFacts
 from homereel.models.wan.config import WanConfig, read_wan_config, scheduler_defaults
 from homereel.weights.model_folder import ModelFolder
@@ -35,9 +36,9 @@ def open_skyreels(*, name: str, folder: ModelFolder, card: ModelCard | None, com
     _check_window(facts)
     if not compute:
         return facts
-    from homereel.models.skyreels.family import skyreels_family
+    from homereel.models.skyreels.family import SkyreelsFamily
 
-    return skyreels_family(facts)
+    return able_to_compute(facts, SkyreelsFamily)
 
 
 def _check_kind(config: WanConfig, transformer: dict[str, Any], *, folder: ModelFolder) -> None:

@@ -9,17 +9,16 @@ from functools import cached_property
 from pathlib import Path
 
 from homereel.core.errors import InvalidRequest
+from homereel.core.gpu import has_cuda_gpu
 from homereel.core.inputs import OPTIONS
-from homereel.core.model import Blocks, Defaults, Grid, Shapes, Stage
+from homereel.core.model import Blocks, Grid, Shapes, Stage
 from homereel.core.plan import Plan
 from homereel.core.request import Request
-from homereel.models.card import FolderCard
 from homereel.models.residual_ratios import residual_ratios
+from homereel.models.shared_facts import ITEM_BYTES, FolderFacts, texts_of
 from homereel.models.text import Tokenizer
 from homereel.models.wan.config import WanConfig
-from homereel.weights.model_folder import ModelFolder
 
-ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # A clip whose widest layer is larger is decoded group by group, as diffusers does, to bound memory.
 WHOLE_DECODE_BYTES = 256 * 1024**2
 # The decoder's peak in multiples of its widest layer, measured on the CPU from 17 x 96 x 96 to 49 x 256 x 256.
@@ -27,15 +26,10 @@ LAYERS_AT_ONCE = 11
 
 
 @dataclass(frozen=True)
-class WanFacts:
+class WanFacts(FolderFacts):
     """A Wan model known by its files only; see `ModelFacts` for what each part means."""
 
-    model: str
-    folder: ModelFolder
-    card: FolderCard
     config: WanConfig
-    base_defaults: Defaults
-    base_max_tokens: int
     understanding_models: tuple[str, ...]  # whom to name when a word is not known
 
     name = "wan"
@@ -64,15 +58,6 @@ class WanFacts:
         if not self.config.picture_channels:
             return frozenset()
         return frozenset({"image", "last"} if self.config.sees_two else {"image"})
-
-    @property
-    def defaults(self) -> Defaults:
-        return self.card.defaults.over(self.base_defaults)
-
-    @property
-    def max_tokens(self) -> int:
-        """The text's length in tokens, padding included."""
-        return self.card.max_sequence_length or self.base_max_tokens
 
     @property
     def grid(self) -> Grid:
@@ -129,8 +114,11 @@ class WanFacts:
         return frames * latents[3] * latents[4] * side**2 * config.decoder_features * item_bytes
 
     def weight_bytes(self, component: str, *, dtype: str) -> int:
-        tensors = self.folder.tensors(component).values()
-        return sum(math.prod(tensor.shape) for tensor in tensors) * ITEM_BYTES[dtype]
+        """As it is loaded: layers that files keep in int8 stay so where a GPU multiplies them."""
+        item_bytes = ITEM_BYTES[dtype]
+        kept_bytes = 1 if has_cuda_gpu() else item_bytes
+        tensors = self.tensors(component).values()
+        return sum(math.prod(each.shape) * (kept_bytes if each.dtype == "I8" else item_bytes) for each in tensors)
 
     def files(self) -> Mapping[str, Path]:
         return self.folder.files(self.components)
@@ -139,7 +127,7 @@ class WanFacts:
         remarks = []
         if request.mask is not None and request.video is None:
             raise InvalidRequest("mask: it says which part of the footage is made anew; give --video", field="mask")
-        for field, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
+        for field, text in texts_of(request):
             unknown = self.tokenizer.unknown_words(text)
             if unknown:
                 words = ", ".join(f'"{word}"' for word in unknown[:8]) + (", …" if len(unknown) > 8 else "")
@@ -147,9 +135,7 @@ class WanFacts:
                     f"{self.model} does not know the {field}'s {words}; models that would understand: "
                     + ", ".join(self.understanding_models[:4])
                 )
-            cut = self.tokenizer.num_cut(text)
-            if cut:
-                remarks.append(f"the {field} is {cut} tokens too long for {self.model}; its end is not heeded")
+            remarks += self.too_long(field, num_cut=self.tokenizer.num_cut(text))
         return tuple(remarks)
 
     def vocabulary(self) -> tuple[str, ...]:

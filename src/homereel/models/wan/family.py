@@ -6,7 +6,7 @@ Shape letters: B batch, C channels, T frames, H height, W width, L text tokens, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,16 @@ from torch import Tensor, nn
 from homereel.core.errors import GenerationFailed
 from homereel.core.inputs import Inputs
 from homereel.core.plan import Plan
-from homereel.core.protocols import Family, StepTime, Use
+from homereel.core.protocols import StepTime, Use
 from homereel.core.sound import Sound
+from homereel.models.eight_bit import SCALE, int8_layers, stays_int8, unpack_int8_layers, with_int8_layers
 from homereel.models.network_pass import named_pass
 from homereel.models.picture import fit_picture, fit_video, to_frames
+from homereel.models.tuned_attention import put_projections
 from homereel.models.wan.facts import WHOLE_DECODE_BYTES, WanFacts
 from homereel.models.wan.pictures import control_latents, encode_clip, known_frames, look_at, picture_channels
 from homereel.models.wan.vae import decode_latents, latent_statistics
-from homereel.sampling import classifier_free_guidance
+from homereel.sampling import classifier_free_guidance, noise_alone
 from homereel.weights.load import load_network
 
 # A preview shows this many frames, from latents at this scale and at most this long on a side.
@@ -50,28 +52,29 @@ class WanConditions:
     footage: Tensor | None = None
 
 
-def wan_family(facts: WanFacts) -> Family:
-    """The same model, able to compute."""
-    return WanFamily(**{field.name: getattr(facts, field.name) for field in fields(facts)})
-
-
 @dataclass(frozen=True)
 class WanFamily(WanFacts):
     """A Wan model that can compute; see `Family` for what each part means."""
 
     def load(self, component: str, *, device: str, dtype: str) -> nn.Module:
         build, keep, tied = _builders(self.folder.config(component))[component]
+        layers = int8_layers(self.folder, component) if component.startswith("transformer") else ()
         network = load_network(
-            build,
+            with_int8_layers(build, layers) if layers else build,
             folder=self.folder,
             component=component,
             device=device,
             dtype=dtype,
-            keep_float32=keep,
+            keep_float32=(*keep, SCALE) if layers else keep,
             tied=tied,
             names=_name_in_network,
         )
         _restore_buffers(network, component=component, device=device)
+        if layers and not stays_int8(device):
+            unpack_int8_layers(network, layers, dtype=getattr(torch, dtype))
+        tuned = self.folder.tuned_attention(component)
+        if tuned is not None:
+            put_projections(self.blocks(network), tuned, head_size=self.block_facts.head_size, device=device)
         return network
 
     @torch.inference_mode()
@@ -125,7 +128,7 @@ class WanFamily(WanFacts):
         use: Use,  # noqa: ARG002
     ) -> Tensor:
         if conditions.footage is None or plan.strength is None:
-            return noise[0]
+            return noise_alone(noise[0], sigma=sigma)
         return (1 - sigma) * conditions.footage.cpu() + sigma * noise[0]
 
     def denoiser(self, timestep: float) -> str:

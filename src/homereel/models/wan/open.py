@@ -5,6 +5,7 @@ from __future__ import annotations
 from homereel.core.protocols import ModelFacts
 from homereel.models.card import ModelCard, read_folder_card
 from homereel.models.catalogue import CATALOGUE
+from homereel.models.shared_facts import able_to_compute
 from homereel.models.wan.config import WanConfig, read_wan_config, scheduler_defaults
 from homereel.models.wan.facts import WanFacts
 from homereel.weights.model_folder import ModelFolder
@@ -25,9 +26,9 @@ def open_wan(*, name: str, folder: ModelFolder, card: ModelCard | None, compute:
     )
     if not compute:
         return facts
-    from homereel.models.wan.family import wan_family
+    from homereel.models.wan.family import WanFamily
 
-    return wan_family(facts)
+    return able_to_compute(facts, WanFamily)
 
 
 def _nearest(config: WanConfig) -> ModelCard:
