@@ -47,9 +47,7 @@ def models_import(
     ] = None,
     trust_pickle: Annotated[
         bool,
-        typer.Option(
-            "--trust-pickle", metavar="", help="Open a .pth also where no process can be locked in to do it."
-        ),
+        typer.Option("--trust-pickle", metavar="", help="Open a .pth also where no process can be locked in to do it."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object with what was done.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="No progress.")] = False,
