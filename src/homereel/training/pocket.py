@@ -29,11 +29,12 @@ TIME_SHARES: dict[str, float] = {"autoencoder": 0.25, "text": 0.03, "decoder": 0
 START = "start/transformer"
 WHOLE_CLIPS = (transformer.Phase(1.0, 9, 8),)
 HARD = {
-    "star": 1.7,
-    "ring": 1.4,
-    "box": 1.2,
+    "star": 2.0,
+    "ring": 1.5,
+    "box": 1.3,
+    "triangle": 1.2,
     "ball": 0.6,
-    "spin": 2.0,
+    "spin": 3.5,
     "fall": 1.7,
     "bounce": 1.7,
     "left": 1.2,
