@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-SKIPPED = {"step", "seconds", "share", "samples", "frames", "norm"}
+SKIPPED = {"step", "seconds", "share", "samples", "frames", "norm", "phase"}
 
 
 def plot_log(folder: Path) -> Path | None:
@@ -17,7 +17,7 @@ def plot_log(folder: Path) -> Path | None:
 
     log = folder / "log.jsonl"
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    names = [name for name in (rows[-1] if rows else {}) if name not in SKIPPED]
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in SKIPPED]
     if not names:
         return None
     figure, axes = pyplot.subplots(len(names), 1, figsize=(7, 2.2 * len(names)), sharex=True, squeeze=False)

@@ -1,6 +1,7 @@
 """Several processes that train one model: one a GPU, or one a CPU core. Gradients are averaged in one flat vector.
 
-A run of one process needs none of this and pays nothing for it. `torchrun` sets the same variables that `spawn` does.
+A run of one process needs none of this and pays nothing for it. Where torchrun started this process, on one machine of
+several, `spawn` starts nothing and joins those that torchrun started beside it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from homereel.core.environment import Launcher, read_launcher
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,14 @@ class Rank:
         torch.distributed.all_reduce(votes)
         return bool(votes.item() > 0)
 
+    def agreed(self, value: float) -> float:
+        """What the first rank says, for whatever all must do alike."""
+        if self.count == 1:
+            return value
+        told = torch.tensor([value], dtype=torch.float64, device=self.device)
+        torch.distributed.broadcast(told, src=0)
+        return float(told.item())
+
 
 def default_rank_count() -> int:
     """One process a GPU; without one, a process a core up to four (each runs single-threaded)."""
@@ -64,7 +75,15 @@ def default_rank_count() -> int:
 
 
 def spawn(work: Callable[..., None], *arguments: Any, count: int) -> None:
-    """Run `work(rank, *arguments)` in `count` processes and wait; an exception in one ends all and is raised."""
+    """Run `work(rank, *arguments)` in `count` processes and wait; an exception in one ends all and is raised.
+
+    Under torchrun it runs in this process, as one of those that are there, whatever `count` says.
+    """
+    launcher = read_launcher()
+    if launcher is not None:
+        work(_join_launched(launcher), *arguments)
+        torch.distributed.barrier()
+        return
     if count == 1:
         work(_join(0, 1, port=0), *arguments)
         return
@@ -74,6 +93,17 @@ def spawn(work: Callable[..., None], *arguments: Any, count: int) -> None:
     from torch.multiprocessing.spawn import spawn as start
 
     start(_entry, (work, count, port, arguments), nprocs=count)
+
+
+def _join_launched(launcher: Launcher) -> Rank:
+    """torchrun says where the others are; the group stays for the next call."""
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", launcher.local_rank) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if cuda else "gloo", rank=launcher.rank, world_size=launcher.count)
+    return Rank(launcher.rank, launcher.count, device)
 
 
 def _entry(index: int, work: Callable[..., None], count: int, port: int, arguments: tuple[Any, ...]) -> None:

@@ -1,0 +1,76 @@
+"""`homereel train sparse`: tune a model to sparse attention."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from homereel.cli.training import check_plots, resumable
+from homereel.core.errors import InvalidRequest
+
+
+def train_sparse(
+    *,
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="ID|FOLDER", help="The model to tune; it is not changed.")
+    ] = "pocket",
+    folder: Annotated[
+        Path, typer.Option("--folder", metavar="FOLDER", help="Where everything goes; the model is FOLDER/sparse.")
+    ] = Path("runs/sparse"),
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.1, metavar="M", help="How long the tuning may take.")
+    ] = None,
+    ratio: Annotated[
+        float | None,
+        typer.Option(
+            "--ratio", min=0.001, max=1.0, metavar="R", help="The share of blocks that is kept, 0.15 usually."
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--size", metavar="WxH", help="Clips to tune on, such as 208x208; the model's own by default."),
+    ] = None,
+    clips: Annotated[
+        Path | None,
+        typer.Option("--clips", metavar="FOLDER", help="Folder of a distillation whose cached clips are used."),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", metavar="FILE", help="Prompts for new clips, one a line; pocket needs none."),
+    ] = None,
+    shared: Annotated[
+        bool, typer.Option("--shared", metavar="", help="Share the network out among GPUs (FSDP2).")
+    ] = False,
+) -> None:
+    """Tune a model so that sparse attention tells what full attention does: for clips of many tokens.
+
+    The tuned projections are FOLDER/sparse/sparse_attention.safetensors; `--passes sparse_attention:weights=THAT FILE`
+    uses them. `homereel train merge` puts the tuning into a student.
+    """
+    check_plots()
+    from homereel.training.distillation.recipe import Size
+    from homereel.training.sparse_tuning import default_sparse_recipe, tune_sparse
+
+    if clips is not None and not (clips / "trajectories").is_dir():
+        raise InvalidRequest(f"--clips: {clips} holds no trajectories; give a folder of `train distill`", field="clips")
+    if prompts is not None and not prompts.is_file():
+        raise InvalidRequest(f"--prompts: {prompts} is no file; give one with a prompt a line", field="prompts")
+    recipe = default_sparse_recipe(model)
+    if minutes is not None:
+        recipe = replace(recipe, minutes=minutes)
+    if ratio is not None:
+        recipe = replace(recipe, ratio=ratio)
+    if size is not None:
+        from homereel.models.registry import model_facts
+
+        width, _, height = size.partition("x")
+        if not (width.isdigit() and height.isdigit()):
+            raise InvalidRequest(f"--size: {size!r} is no size; give width and height, such as 208x208", field="size")
+        frames = model_facts(model).defaults.num_frames
+        recipe = replace(recipe, size=Size(int(width), int(height), frames))
+    with resumable():
+        made = tune_sparse(model, folder, recipe=recipe, clips=clips, prompts=prompts, shared=shared)
+    print(f"the tuned model is in {made}")

@@ -1,0 +1,67 @@
+"""The finished student as a model folder: the teacher's other parts, its own transformer and card."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from homereel.models.card import CARD_FILE
+from homereel.sampling import rcm_times
+
+TRANSFORMER = "transformer"
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def lay_out(teacher: Path, target: Path) -> None:
+    """Everything of the teacher but its transformer's weights. Large files are linked where the disk allows it."""
+    for source in sorted(teacher.rglob("*")):
+        place = target / source.relative_to(teacher)
+        is_weights = source.parent.name == TRANSFORMER and source.name != "config.json"
+        if source.is_dir() or is_weights:
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        _link(source.resolve(), place)
+
+
+def write_weights(state: Mapping[str, Tensor], target: Path) -> None:
+    """The transformer's weights in bfloat16, in one rename."""
+    from safetensors.torch import save_file
+
+    folder = target / TRANSFORMER
+    folder.mkdir(parents=True, exist_ok=True)
+    short = {name: tensor.detach().to("cpu", torch.bfloat16).contiguous() for name, tensor in state.items()}
+    partial = folder / f".{_WEIGHTS}.partial"
+    save_file(short, partial, {"format": "pt"})
+    partial.replace(folder / _WEIGHTS)
+
+
+def write_card(target: Path, *, times: tuple[float, ...]) -> None:
+    """homereel.json: the teacher's, with the student's steps, no guidance, and its times where they are its own."""
+    path = target / CARD_FILE
+    card: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"schema": 1}
+    num_steps = len(times) - 1
+    clip = {**card.get("defaults", {}), "steps": num_steps, "guidance": 1.0, "sampler": "rcm"}
+    clip.pop("guidance_2", None)
+    if num_steps > 4 or times != rcm_times(num_steps):
+        clip["sigmas"] = list(times)
+    card["defaults"] = clip
+    path.unlink(missing_ok=True)  # it may be a link to the teacher's
+    path.write_text(json.dumps(card, indent=2) + "\n")
+
+
+def _link(source: Path, place: Path) -> None:
+    if source.stat().st_size > 1024**2:
+        try:
+            os.link(source, place)
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(source, place)
+    else:
+        shutil.copyfile(source, place)

@@ -1,0 +1,226 @@
+"""Tunes a model to sparse-linear attention, white box (Zhang et al. 2025, arXiv 2509.24006).
+
+A copy of the model, in which attention keeps a share of its blocks and a projection brings back what the others would
+have said, learns to tell the same flow as the whole model does. Nothing is guided and no clip is made anew.
+Shape letters: B batch, C channels, T latent frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from homereel.core.errors import InvalidRequest
+from homereel.core.protocols import Family
+from homereel.models.registry import model_family, model_folder
+from homereel.passes.sparse_attention import LAYOUTS, attend_sparsely
+from homereel.passes.steps import Progress
+from homereel.training.distill import default_recipe, distill
+from homereel.training.distillation.flow import Conditions, Noisy, velocity
+from homereel.training.distillation.recipe import DistillRecipe, Size
+from homereel.training.distillation.student import lay_out, write_weights
+from homereel.training.distillation.texts import Texts
+from homereel.training.distillation.trajectories import Trajectories
+from homereel.training.learner import Learner, make_learner
+from homereel.training.plot import plot_log
+from homereel.training.ranks import Rank, default_rank_count, spawn
+from homereel.training.run import Budget, Run, learning_rate_factor
+from homereel.training.sharding import share_out
+
+PROJECTIONS_FILE = "sparse_attention.safetensors"
+LOG_EVERY = 10
+
+
+@dataclass(frozen=True)
+class SparseRecipe:
+    """How a model is tuned to sparse attention."""
+
+    ratio: float = 0.15
+    first_layers: int = 1
+    """So many stay dense, as in the pass."""
+    batch_size: int = 4
+    rate: float = 1e-5
+    warm_up_steps: int = 100
+    weight_decay: float = 0.01
+    noise_mean: float = 1.5
+    noise_spread: float = 1.6
+    """log(noise / clip) is normal with this mean and spread."""
+    average_decay: float = 0.999
+    size: Size | None = None
+    """Clips to tune on; by default the model's standard clip."""
+    num_clips: int = 256
+    cache_share: float = 0.25
+    minutes: float = 60.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SparseTask:
+    """What to tune, and where; the same for every rank. `clips` is the folder whose cached clips are used."""
+
+    model: str
+    folder: Path
+    recipe: SparseRecipe
+    clips: Path
+    shared: bool = False
+
+
+def tune_sparse(
+    model: str,
+    folder: Path,
+    *,
+    recipe: SparseRecipe | None = None,
+    clips: Path | None = None,
+    prompts: Path | None = None,
+    shared: bool = False,
+    on_line: Callable[[str], None] = print,
+) -> Path:
+    """Tune until the time is over; returns `folder/sparse`, the model with `sparse_attention.safetensors` beside it.
+
+    `clips` is the folder of a distillation whose cached clips are used; without it the teacher's clips are made here
+    first. Goes on where it was stopped. Raises InvalidRequest for a model that cannot be tuned so.
+    """
+    family, recipe = model_family(model), recipe or default_sparse_recipe(model)
+    if family.block_facts.layout not in LAYOUTS or family.block_facts.layout != "wan":
+        raise InvalidRequest(f"{model} cannot be tuned to sparse attention: its blocks are not Wan's", field="model")
+    if clips is None:
+        sizes = () if recipe.size is None else (recipe.size,)
+        caching = _caching_recipe(family, recipe, sizes=sizes)
+        distill(model, folder, recipe=caching, prompts=prompts, stages=("prompts", "trajectories"), on_line=on_line)
+    task = SparseTask(model, folder, recipe, clips or folder, shared)
+    on_line("sparse: starts")
+    spawn(_tune, task, count=default_rank_count())
+    return folder / "sparse"
+
+
+def default_sparse_recipe(model: str) -> SparseRecipe:
+    """A small network takes larger steps."""
+    small = bool(model_family(model).vocabulary())
+    return replace(SparseRecipe(), rate=3e-4, average_decay=0.995, warm_up_steps=20) if small else SparseRecipe()
+
+
+def _caching_recipe(family: Family, recipe: SparseRecipe, *, sizes: tuple[Size, ...]) -> DistillRecipe:
+    return replace(
+        default_recipe(family),
+        sizes=sizes,
+        num_clips=recipe.num_clips,
+        cache_share=recipe.cache_share,
+        minutes=recipe.minutes,
+        seed=recipe.seed,
+    )
+
+
+def make_sparse(network: Any, family: Family, *, ratio: float, first_layers: int) -> Any:
+    """Let a network's blocks attend sparsely, in place, with projections that learn; returns the network."""
+    kind, head_size = LAYOUTS[family.block_facts.layout], family.block_facts.head_size
+    always = Progress(first_share=0.0)
+    for index, block in enumerate(family.blocks(network)):
+        attention: Any = block.attn1  # type: ignore[attr-defined,unused-ignore]
+        made = kind.from_processor(attention.processor)
+        projection = made.add_projection(head_size, device=next(attention.parameters()).device)
+        if index >= first_layers:
+            projection.requires_grad_(True)
+            made.attend = partial(attend_sparsely, ratio=ratio, tuned=True, eight_bit=False, progress=always)
+        attention.set_processor(made)
+    return network
+
+
+def sparse_loss(sparse: Any, given: Noisy, *, dense: Any) -> Tensor:
+    """Mean squared difference of the flow that both tell."""
+    x = given.x
+    with torch.no_grad():
+        wanted = velocity(dense, x, given.time_B, given.conditions)
+    return (velocity(sparse, x, given.time_B, given.conditions) - wanted).square().mean()
+
+
+def _tune(rank: Rank, task: SparseTask) -> None:
+    recipe, family = task.recipe, model_family(task.model)
+    dense: Any = family.load("transformer", device=str(rank.device), dtype="float32")
+    network = make_sparse(
+        copy.deepcopy(dense).requires_grad_(True), family, ratio=recipe.ratio, first_layers=recipe.first_layers
+    )
+    if task.shared:
+        share_out(network, family.blocks(network), rank)
+    learner = make_learner(
+        network,
+        optimizer="adamw",
+        weight_decay=recipe.weight_decay,
+        average_decay=recipe.average_decay,
+        shared=task.shared,
+        betas=(0.9, 0.999),
+    )
+    cache = Trajectories(task.clips / "trajectories", Texts(task.clips))
+    budget, run = Budget(seconds=60 * recipe.minutes), Run(task.folder / "tuning", rank)
+    train_sparse(rank, recipe, budget, run, learner=learner, dense=dense, cache=cache)
+    weights = learner.averaged()
+    if rank.is_first:
+        save_sparse(weights, network, model=task.model, target=task.folder / "sparse", recipe=recipe)
+        plot_log(run.folder)
+
+
+def train_sparse(
+    rank: Rank,
+    recipe: SparseRecipe,
+    budget: Budget,
+    run: Run,
+    *,
+    learner: Learner,
+    dense: Any,
+    cache: Trajectories,
+) -> None:
+    """Train until the budget is spent."""
+    if (saved := run.load()) is not None:
+        learner.restore(saved[0], "sparse")
+        budget.resume(step=saved[1]["step"], spent_seconds=saved[1]["spent_seconds"])
+    smooth: float | None = None
+    while not rank.any(budget.share() >= 1):
+        rng = random.Random(f"sparse {recipe.seed} {rank.index} {budget.step}")
+        torch.manual_seed(rng.getrandbits(31))
+        shape = cache.shape(random.Random(f"shape {recipe.seed} {budget.step}"))
+        drawn = cache.draw(rng, recipe.batch_size, shape=shape, start_share=1.0, lowest_time=1.0).to(rank.device)
+        normal = torch.randn(recipe.batch_size) * recipe.noise_spread + recipe.noise_mean
+        time_B = torch.sigmoid(normal).clamp(0.01, 0.995).to(rank.device)
+        given = Noisy(drawn.clip, torch.randn_like(drawn.clip), time_B, Conditions(drawn.text_BLD))
+        with rank.autocast():
+            loss = sparse_loss(learner.network, given, dense=dense)
+        loss.backward()
+        rate = learning_rate_factor(budget.share(), budget.step, warm_up_steps=recipe.warm_up_steps, floor=0.1)
+        norm = learner.step(rank, rate=recipe.rate * rate, momentum=0.9, step=budget.step)
+        budget.step += 1
+        smooth = loss.item() if smooth is None else smooth + (loss.item() - smooth) * 0.05
+        if (budget.step - 1) % LOG_EVERY == 0:
+            run.log(budget, loss=smooth, norm=norm)
+        if rank.any(run.due()):
+            _checkpoint(run, learner, budget)
+    _checkpoint(run, learner, budget)
+
+
+def _checkpoint(run: Run, learner: Learner, budget: Budget) -> None:
+    tensors = learner.tensors("sparse")
+    run.save(tensors, {"step": budget.step, "spent_seconds": budget.elapsed()})
+
+
+def save_sparse(weights: dict[str, Tensor], network: Any, *, model: str, target: Path, recipe: SparseRecipe) -> None:
+    """The tuned transformer in the model's own layout, and the projections in a file of their own.
+
+    The pass takes that file: `--passes sparse_attention:RATIO:weights=FILE`.
+    """
+    from safetensors.torch import save_file
+
+    found = model_folder(model)
+    assert found is not None, "the model was loaded"
+    projections = {name: tensor.float().cpu() for name, tensor in weights.items() if ".proj_l." in name}
+    lay_out(found.path, target)
+    buffers = {name: t for name, t in network.state_dict().items() if name not in weights}
+    own = {name: tensor for name, tensor in weights.items() if name not in projections}
+    write_weights({**own, **buffers}, target)
+    metadata = {"format": "pt", "ratio": f"{recipe.ratio:g}", "first_layers": str(recipe.first_layers)}
+    save_file({name: t.contiguous() for name, t in projections.items()}, target / PROJECTIONS_FILE, metadata)
