@@ -26,7 +26,7 @@ def train_merge(
     from homereel.models.registry import model_folder
     from homereel.training.merge import merge_models
 
-    folders = []
+    folders: list[Path] = []
     for option, name in (("student", student), ("sparse", sparse), ("base", base)):
         try:
             found = model_folder(name)
@@ -35,5 +35,6 @@ def train_merge(
         if found is None:
             raise InvalidRequest(f"--{option}: there is no model in {name}; give a folder of a model", field=option)
         folders.append(found.path)
-    made = merge_models(*folders, to, weight=weight)
+    of_student, of_sparse, of_base = folders
+    made = merge_models(of_student, of_sparse, of_base, to, weight=weight)
     print(f"the merged model is in {made}")

@@ -32,7 +32,7 @@ def share_out(network: Any, blocks: Iterable[nn.Module], rank: Rank) -> None:
 
 def whole(tensor: Tensor) -> Tensor:
     """The whole of a tensor that may be shared out; then every rank must ask for it."""
-    return tensor.full_tensor() if _is_shared(tensor) else tensor  # type: ignore[attr-defined,no-any-return]
+    return tensor.full_tensor() if _is_shared(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def as_shared_as(value: Tensor, like: Tensor) -> Tensor:

@@ -45,7 +45,8 @@ def continuous_loss(
         tangent = tangent - warm_up * cosine * sine * (x + slope)
         norm = tangent.flatten(1).norm(dim=1).view(-1, 1, 1, 1, 1)
         tangent = tangent / (norm + NORM_FLOOR)
-    return (trig_flow(student, x, angle_B, conditions) - now - tangent).square().flatten(1).sum(1).mean()
+    error: Tensor = trig_flow(student, x, angle_B, conditions) - now - tangent
+    return error.square().flatten(1).sum(1).mean()
 
 
 def trig_flow(network: Any, x: Tensor, angle_B: Tensor, conditions: Conditions) -> Tensor:
@@ -76,8 +77,8 @@ def _derivative(
 
     if kind == "forward mode":
         with sdpa_kernel(SDPBackend.MATH):
-            value, slope = torch.func.jvp(along, (x, angle_B), (way, torch.ones_like(angle_B)))
-        return value, slope
+            found: tuple[Tensor, Tensor] = torch.func.jvp(along, (x, angle_B), (way, torch.ones_like(angle_B)))
+        return found
     step = DIFFERENCE
     before, after = (along(x + h * way, angle_B + h) for h in (-step, step))
     return along(x, angle_B), (after - before) / (2 * step)

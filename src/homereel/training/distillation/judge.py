@@ -47,7 +47,8 @@ class Judge(nn.Module):
 
 def deceive_loss(judge: nn.Module, clip: Tensor, noise: Tensor, text_BLD: Tensor) -> Tensor:
     """For the student: be taken for the teacher."""
-    return F.softplus(-judge(renoised(clip, noise, sigma=BLUR), text_BLD)).mean()
+    loss: Tensor = F.softplus(-judge(renoised(clip, noise, sigma=BLUR), text_BLD)).mean()
+    return loss
 
 
 def judge_loss(judge: nn.Module, made: Tensor, real: Tensor, noise: Tensor, text: tuple[Tensor, Tensor]) -> Tensor:
@@ -60,7 +61,8 @@ def judge_loss(judge: nn.Module, made: Tensor, real: Tensor, noise: Tensor, text
     of_made, of_real = judge(made, text[0]), judge(real, text[1])
     nudged = judge(real + NUDGE * torch.randn_like(real), text[1])
     smooth = (nudged - of_real).square().mean() / NUDGE**2
-    return F.softplus(of_made).mean() + F.softplus(-of_real).mean() + SMOOTHNESS * NUDGE * smooth
+    loss: Tensor = F.softplus(of_made).mean() + F.softplus(-of_real).mean() + SMOOTHNESS * NUDGE * smooth
+    return loss
 
 
 def _mean_of_words(text_BLD: Tensor) -> Tensor:

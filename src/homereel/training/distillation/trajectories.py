@@ -122,7 +122,8 @@ class Trajectories:
         self.texts = texts
         self._groups: dict[tuple[int, ...], list[tuple[Any, int, list[int], list[float]]]] = {}
         for path in sorted(folder.glob("clips_*.safetensors")):
-            file: Any = safe_open(path, "pt").__enter__()  # stays open: states are read one by one
+            opened: Any = safe_open(path, "pt")
+            file = opened.__enter__()  # stays open: states are read one by one
             shape = file.get_slice("states").get_shape()
             prompts, times = file.get_tensor("prompts").tolist(), file.get_tensor("times").tolist()
             rows = self._groups.setdefault(tuple(shape[2:]), [])
