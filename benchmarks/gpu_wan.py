@@ -225,6 +225,7 @@ def _ended_if_hanging(limit_seconds: float | None) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        timer.join()
 
 
 def _show_ceilings(ceilings: dict[str, Any]) -> None:

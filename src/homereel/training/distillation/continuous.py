@@ -77,8 +77,8 @@ def _derivative(
 
     if kind == "forward mode":
         with sdpa_kernel(SDPBackend.MATH):
-            found: tuple[Tensor, Tensor] = torch.func.jvp(along, (x, angle_B), (way, torch.ones_like(angle_B)))
-        return found
+            found: Any = torch.func.jvp(along, (x, angle_B), (way, torch.ones_like(angle_B)))
+        return found[0], found[1]
     step = DIFFERENCE
     before, after = (along(x + h * way, angle_B + h) for h in (-step, step))
     return along(x, angle_B), (after - before) / (2 * step)

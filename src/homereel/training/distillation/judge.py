@@ -42,7 +42,8 @@ class Judge(nn.Module):
         features = self.layers(clip_BCTHW)
         words = self.words(_mean_of_words(text_BLD)).view(len(text_BLD), -1, 1, 1, 1)
         fit = (features * words).mean(1, keepdim=True)
-        return (self.plain(features) + fit).flatten(1)
+        told: Tensor = self.plain(features) + fit
+        return told.flatten(1)
 
 
 def deceive_loss(judge: nn.Module, clip: Tensor, noise: Tensor, text_BLD: Tensor) -> Tensor:
