@@ -6,10 +6,13 @@ several, `spawn` starts nothing and joins those that torchrun started beside it.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from typing import Any
 
 import torch
@@ -107,10 +110,19 @@ def _join_launched(launcher: Launcher) -> Rank:
 
 
 def _entry(index: int, work: Callable[..., None], count: int, port: int, arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         work(_join(index, count, port=port), *arguments)
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    """A rank whose parent was killed has nobody left to report to; SIGINT, torch's way, is deaf under nohup."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _join(index: int, count: int, *, port: int) -> Rank:

@@ -33,7 +33,10 @@ class Path:
 
 
 def path_of(scene: Scene, *, num_frames: int, fps: float, aspect: float) -> Path:
-    """The path of a scene's object and camera, sampled at the times of the frames."""
+    """The path of a scene's object and camera, sampled at the times of the frames.
+
+    What spins turns clockwise, always: where no word tells which way, a model that has seen both blends them.
+    """
     rng = random.Random(scene.variation)
     seconds = torch.arange(num_frames, dtype=torch.float32) / fps
     share = torch.linspace(0, 1, num_frames)
@@ -52,7 +55,7 @@ def path_of(scene: Scene, *, num_frames: int, fps: float, aspect: float) -> Path
             height = _smooth(share) * (GROUND - size + rng.uniform(0.42, 0.52))
         case "spin":
             height = torch.full_like(share, 0.12 * size)
-            angle = rng.choice((-1, 1)) * math.pi * rng.uniform(0.9, 1.1) * share
+            angle = math.pi * rng.uniform(0.9, 1.1) * share
         case _:
             height = torch.zeros_like(share)
     if scene.motion in ("left", "right"):
