@@ -43,6 +43,8 @@ def test_exit_codes_of_the_tree() -> None:
         "UnsupportedPass": 2,
         "GenerationFailed": 1,
         "TooLarge": 2,
+        "DoesNotFit": 2,
+        "RanOutOfMemory": 2,
         "JobsError": 1,
         "UnknownJob": 2,
         "WrongState": 2,

@@ -6,7 +6,7 @@ Shape letters: B batch, C channels, T frames, H height, W width, L text tokens, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,10 @@ class OneFileFamily:
     def finish(self, stage: int, latents: Any, **others: Any) -> Any:
         return latents
 
-    def decode(self, latents: Any, *, plan: Plan, use: Use) -> tuple[NDArray[np.uint8], Sound | None]:
+    def decode_sound(self, latents: Any, *, plan: Plan, use: Use) -> Sound | None:
+        return None
+
+    def decode(self, latents: Any, *, plan: Plan, use: Use) -> Generator[NDArray[np.uint8]]:
         import torch
 
         from homereel.models.picture import to_frames
@@ -138,10 +141,10 @@ class OneFileFamily:
 
         with use("vae") as vae, torch.inference_mode():
             mean, spread = latent_statistics(vae)
-            return to_frames(vae.decode(latents * spread + mean).sample[0]), None
+            yield to_frames(vae.decode(latents * spread + mean).sample[0])
 
     def preview(self, stage: int, latents: Any, *, plan: Plan, use: Use) -> NDArray[np.uint8]:
-        return self.decode(latents[:, :, :1], plan=plan, use=use)[0]
+        return next(self.decode(latents[:, :, :1], plan=plan, use=use))
 
     def blocks(self, denoiser: Any) -> Sequence[Any]:
         return tuple(denoiser.blocks)

@@ -128,13 +128,14 @@ def test_the_licence_is_known_by_id_and_folder(tiny_model_dir: Path) -> None:
 def test_a_folder_is_a_model(tiny_model_dir: Path, tiny_image_model_dir: Path) -> None:
     facts = model_facts(str(tiny_model_dir))
     assert facts.name == "wan"
-    assert facts.inputs == {"text", "video", "strength"}
+    assert facts.inputs == {"text", "video", "strength", "refine"}
     assert facts.defaults == Defaults(32, 32, 5, 8, 3, 3.0, 2.0, "unipc")
     assert facts.grid.width_multiple == 16
     assert facts.grid.frame_multiple == 4
     assert facts.grid.max_width == 256
     assert facts.grid.max_frames == 61
-    assert model_facts(str(tiny_image_model_dir)).inputs == {"text", "image", "video", "strength"}
+    taken = {"text", "image", "video", "strength", "refine", "extend"}
+    assert model_facts(str(tiny_image_model_dir)).inputs == taken
 
 
 def test_a_folder_without_a_card_takes_what_its_scheduler_says(copied: Path) -> None:

@@ -24,7 +24,7 @@ from homereel.core.request import Request
 from homereel.models.picture import fit_picture, to_frames
 from homereel.models.registry import model_family
 from homereel.models.text import Tokenizer, clean_prompt
-from homereel.models.wan import family as wan
+from homereel.models.wan import facts as wan_facts
 from homereel.models.wan.family import WanFamily
 from homereel.planning.plan import plan_clip
 from tests.tiny_models import MAX_TOKENS
@@ -127,37 +127,42 @@ def test_a_tokenizer_that_is_none_is_refused(tmp_path: Path) -> None:
         Tokenizer(tmp_path / "tokenizer.json", max_tokens=4)
 
 
-def test_decoding_is_diffusers_own_and_the_same_group_by_group(
-    tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("piece_bytes", [10**9, 0])
+def test_decoding_is_diffusers_own_in_pieces_of_any_length(
+    tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
 ) -> None:
+    monkeypatch.setattr(wan_facts, "PIECE_BYTES", piece_bytes)
     family = family_of(tiny_model_dir)
     vae: Any = family.load("vae", device="cpu", dtype="float32")
-    latents = torch.randn(1, 4, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    plan = plan_of(family, width=32, height=32, num_frames=5)
-    whole, sound = family.decode(latents, plan=plan, use=lend(vae))
-    assert sound is None
-    assert whole.shape == (5, 32, 32, 3)
+    latents = torch.randn(1, 4, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    plan = plan_of(family, width=32, height=32, num_frames=13)
+    pieces = list(family.decode(latents, plan=plan, use=lend(vae)))
+    assert [len(piece) for piece in pieces] == ([1, 12] if piece_bytes else [1, 4, 4, 4])
     mean, spread = (
         torch.tensor(part).view(1, 4, 1, 1, 1) for part in (vae.config.latents_mean, vae.config.latents_std)
     )
     with torch.no_grad():
-        theirs = vae.decode(latents * spread + mean).sample[0]
+        theirs = to_frames(vae.decode(latents * spread + mean).sample[0])
     # One level: both round, and sums in another order may fall on the other side of a half.
-    assert int(np.abs(to_frames(theirs).astype(int) - whole).max()) <= 1
-    monkeypatch.setattr(wan, "WHOLE_DECODE_BYTES", 0)
-    monkeypatch.setattr(wan, "decode_latents", None)
-    assert np.array_equal(family.decode(latents, plan=plan, use=lend(vae))[0], to_frames(theirs))
+    assert int(np.abs(theirs.astype(int) - np.concatenate(pieces)).max()) <= 1
+    assert family.decode_sound(latents, plan=plan, use=lend(vae)) is None
 
 
-def test_frames_that_are_not_finite_fail(tiny_model_dir: Path) -> None:
+def test_frames_that_are_not_finite_fail_with_their_place(
+    tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     family = family_of(tiny_model_dir)
     vae = family.load("vae", device="cpu", dtype="float32")
-    with pytest.raises(GenerationFailed, match="not finite"):
-        family.decode(
-            torch.full((1, 4, 2, 4, 4), torch.nan),
-            plan=plan_of(family, width=32, height=32, num_frames=5),
-            use=lend(vae),
-        )
+    latents = torch.zeros(1, 4, 3, 4, 4)
+    latents[:, :, 2] = torch.nan
+    plan = plan_of(family, width=32, height=32, num_frames=9)
+    with pytest.raises(GenerationFailed, match="among frames 1 to 8 some were decoded to numbers that are not finite"):
+        list(family.decode(latents, plan=plan, use=lend(vae)))
+    monkeypatch.setattr(wan_facts, "PIECE_BYTES", 0)
+    decoded = family.decode(latents, plan=plan, use=lend(vae))
+    assert [len(next(decoded)) for _ in range(2)] == [1, 4], "what comes before is handed over"
+    with pytest.raises(GenerationFailed, match="frames 5 to 8"):
+        next(decoded)
 
 
 def test_a_preview_is_small_and_never_fails(tiny_model_dir: Path) -> None:

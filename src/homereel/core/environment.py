@@ -39,6 +39,15 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     )
 
 
+def asked_threads(variables: Mapping[str, str] | None = None) -> int | None:
+    """How many threads a processor's libraries are told to use (OMP_NUM_THREADS), or None.
+
+    The variable is theirs, who take only its first number and heed nothing else.
+    """
+    word = (os.environ if variables is None else variables).get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(word) if word.isdigit() and int(word) > 0 else None
+
+
 @dataclass(frozen=True)
 class Launcher:
     """This process's place among those that torchrun started."""
@@ -62,6 +71,18 @@ def read_launcher(variables: Mapping[str, str] | None = None) -> Launcher | None
             raise InvalidRequest(f"{name} is {values.get(name, '')!r} where torchrun gives a number", field=name)
     rank, count, local_rank = (int(values[name]) for name in names)
     return Launcher(rank, count, local_rank)
+
+
+def variables_with(*, token: str | None) -> dict[str, str]:
+    """The surroundings for a server that takes this process's place; in them no other user can read the token."""
+    return {**os.environ, **({} if token is None else {"HOMEREEL_TOKEN": token})}
+
+
+def hand_on(*, offline: bool) -> None:
+    """What processes that this one starts will find: they stay offline as well, and have no use for the token."""
+    os.environ.pop("HOMEREEL_TOKEN", None)
+    if offline:
+        os.environ["HOMEREEL_OFFLINE"] = "1"
 
 
 def _flag(values: Mapping[str, str], name: str) -> bool:

@@ -4,7 +4,9 @@
     ├── InvalidRequest            2   the wish itself is wrong; .field names the field
     │   ├── UnknownModel          2   no such model; the message names the nearest
     │   ├── UnsupportedInput      2   the model does not take this input
-    │   └── TooLarge              2   more bytes than are taken
+    │   ├── TooLarge              2   more bytes than are taken
+    │   └── DoesNotFit            2   the clip needs more memory than there is, whatever is given up for it
+    │       └── RanOutOfMemory    2   it seemed to fit, and memory ran out midway
     ├── MediaError                2   a picture, a clip or a target file
     │   ├── UnreadableMedia       2   not media, the wrong format, or over a limit
     │   └── UnwritableTarget      2   no such folder, no permission, disk full
@@ -54,6 +56,14 @@ class UnsupportedInput(InvalidRequest):
 
 class TooLarge(InvalidRequest):
     """What was handed over has more bytes than are taken."""
+
+
+class DoesNotFit(InvalidRequest):
+    """No way of making this clip fits into the memory there is. The message names the smallest change that would."""
+
+
+class RanOutOfMemory(DoesNotFit):
+    """Memory ran out midway, and nothing was left to give up."""
 
 
 class MediaError(HomereelError):

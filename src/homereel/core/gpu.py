@@ -15,6 +15,7 @@ def has_cuda_gpu() -> bool:
     return read_environment().device != "cpu" and not _torch_is_cpu_only() and _driver_sees_gpu()
 
 
+@cache
 def _torch_is_cpu_only() -> bool:
     try:
         return importlib.metadata.version("torch").endswith("+cpu")

@@ -6,6 +6,7 @@ All are as they were read, of any size; a family fits them to the clip. Legend: 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,10 @@ OPTIONS = {
     "mask": "--mask",
     "references": "--reference",
 }
+
+
+# The same for what starts from another clip's latents.
+CLIP_OPTIONS = {"refine": "homereel refine", "extend": "homereel extend"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,9 @@ class Inputs:
     video: Pixels | None = None  # (T, H, W, 3), at the clip's frames a second, as many frames or fewer
     mask: Pixels | None = None  # (T, H, W): 255 is to be made anew, 0 is kept
     references: tuple[Pixels, ...] = ()
+    kept: Any | None = (
+        None  # latents (1, C, T, h, w) of a clip to be refined or gone on from; of any size to be refined
+    )
 
     @property
     def first(self) -> Pixels | None:

@@ -38,12 +38,21 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Shapes:
-    """What one clip looks like inside a model. Bytes are estimates of working memory besides the weights."""
+    """What one clip looks like inside a model. Bytes are estimates of working memory besides the weights.
+
+    What has a default may be left out by a family; then plans tell less exactly how long its clips take.
+    """
 
     latents: tuple[int, ...]
     num_tokens: int
     denoise_bytes: int
     decode_bytes: int
+    tile_bytes: int | None = (
+        None  # of decoding in one go, as a tile of a larger clip is; None: no tiles can be asked for
+    )
+    text_tokens: int = 512  # of one text, with its padding if the family pads
+    decode_operations: float = 0.0  # additions and multiplications from latents to frames
+    sound_seconds: float = 0.0  # of sound that is decoded beside them
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class Blocks:
     num_heads: int
     head_size: int
     residual_ratios: tuple[float, ...] = ()
+    num_side_blocks: int = 0  # as large as these, which run beside them
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ tokens, D features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ class ModelFacts(Protocol):
 
     @property
     def inputs(self) -> frozenset[str]:
-        """What it takes: "text", and kinds of `homereel.core.inputs.OPTIONS`."""
+        """What it takes: "text", and kinds of `homereel.core.inputs.OPTIONS` and `CLIP_OPTIONS`."""
         ...
 
     @property
@@ -125,8 +125,8 @@ class ModelFacts(Protocol):
 class Family(ModelFacts, Protocol):
     """A model that can compute; `load` brings in the weights of one component.
 
-    A clip goes encode → for each stage: begin, velocity a step, finish → decode. Latents may have any shape,
-    since solvers work element by element: a family with sound packs both streams into one tensor.
+    A clip goes encode → for each stage: begin, velocity a step, finish → decode_sound → decode. Latents may have any
+    shape, since solvers work element by element: a family with sound packs both streams into one tensor.
     """
 
     def load(self, component: str, *, device: str, dtype: str) -> Component: ...
@@ -176,8 +176,17 @@ class Family(ModelFacts, Protocol):
         """What the stage leaves: its latents, with what is known (such as a given first frame) in its place."""
         ...
 
-    def decode(self, latents: Tensor, *, plan: Plan, use: Use) -> tuple[NDArray[np.uint8], Sound | None]:
-        """(T, H, W, 3), and the sound if the plan asks for it.
+    def decode_sound(self, latents: Tensor, *, plan: Plan, use: Use) -> Sound | None:
+        """The sound if the plan asks for it. It comes before the frames, because a file takes both side by side.
+
+        Raises GenerationFailed on numbers that are not finite.
+        """
+        ...
+
+    def decode(self, latents: Tensor, *, plan: Plan, use: Use) -> Generator[NDArray[np.uint8]]:
+        """The frames, as many as planned, in order: piece by piece (t, H, W, 3), so that a long clip is never held in
+        numbers of the decoder's. A family whose decoder cannot be cut in time gives one piece. Closing it before its
+        end gives back what it was lent.
 
         Raises GenerationFailed on numbers that are not finite.
         """

@@ -114,6 +114,9 @@ class Request(BaseModel):
     video: Path | None = None  # footage to start from
     strength: Annotated[float, Field(gt=0, le=1)] | None = None  # how much of the footage is made anew
     mask: Path | None = None  # which part of it: white is made anew
+    refine: Path | None = None  # a clip made here, or its kept latents, to be made anew from, as far as strength says
+    extend: Path | None = None  # such a clip to go on from; the new one holds it, and num_frames counts both
+    extend_from: Annotated[int, Field(ge=1, le=100_000)] | None = None  # so many of its frames are kept; else all
     references: Annotated[tuple[Path, ...], Field(max_length=16)] = ()
     sound: bool = True  # where the model can
     loras: Annotated[tuple[LoraUse, ...], Field(max_length=16)] = ()
@@ -171,7 +174,7 @@ class Request(BaseModel):
             raise ValueError("passes and turbo both say how to be fast; keep one of them")
         return self
 
-    @field_validator("image", "last", "video", "mask", mode="before")
+    @field_validator("image", "last", "video", "mask", "refine", "extend", mode="before")
     @classmethod
     def _one_file(cls, value: object) -> object:
         if isinstance(value, (str, Path)) and (str(value).strip() in ("", ".") or "\0" in str(value)):
@@ -194,15 +197,27 @@ class Request(BaseModel):
 
     @model_validator(mode="after")
     def _footage_for_its_settings(self) -> Self:
-        for name in ("strength", "mask"):
-            if getattr(self, name) is not None and self.video is None and (name == "strength" or self.image is None):
-                raise ValueError(f"{name} says what happens to footage; give the footage as video, too")
+        if self.strength is not None and self.video is None and self.refine is None:
+            raise ValueError("strength says what happens to footage; give the footage as video, too")
+        if self.mask is not None and self.video is None and self.image is None:
+            raise ValueError("mask says what happens to footage; give the footage as video, too")
+        return self
+
+    @model_validator(mode="after")
+    def _one_clip_to_start_from(self) -> Self:
+        given = [name for name in ("video", "refine", "extend") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} each say what to start from; keep one of them")
+        if self.extend is not None and (self.image is not None or self.last is not None or self.keyframes):
+            raise ValueError("a clip that goes on from another takes no pictures of its own; leave them out")
+        if self.extend_from is not None and self.extend is None:
+            raise ValueError("extend_from says how much of a clip is kept; give the clip as extend, too")
         return self
 
     @property
     def given(self) -> tuple[str, ...]:
         """The kinds of input that are given besides words, as a model's `inputs` name them."""
-        kinds = ("image", "last", "keyframes", "video", "mask", "references")
+        kinds = ("image", "last", "keyframes", "video", "mask", "references", "refine", "extend")
         return tuple(kind for kind in kinds if getattr(self, kind))
 
 

@@ -75,11 +75,31 @@ class Result:
         return None if self.sound is None else sound_sha256(self.sound)
 
 
+@dataclass(frozen=True)
+class FiledClip:
+    """One finished clip on disk: what a `Result` tells of one in memory."""
+
+    path: Path
+    fps: float
+    request: Request
+    plan: Plan
+    timing: Timing
+    peak_bytes: int
+    record: Mapping[str, Any]
+    frames_sha256: str
+    sound_sha256: str | None
+
+
 def frames_sha256(frames: NDArray[np.uint8]) -> str:
     """SHA-256 over the frames' shape and bytes, in hexadecimal."""
-    digest = hashlib.sha256(repr(tuple(frames.shape)).encode())
+    digest = start_frames_hash(frames.shape)
     digest.update(np.ascontiguousarray(frames).data)
     return digest.hexdigest()
+
+
+def start_frames_hash(shape: tuple[int, ...]) -> hashlib._Hash:
+    """The same for frames (T, H, W, 3) that come one after the other: their bytes are still to be added."""
+    return hashlib.sha256(repr(tuple(shape)).encode())
 
 
 def sound_sha256(sound: Sound) -> str:

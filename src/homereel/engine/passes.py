@@ -10,7 +10,12 @@ from homereel.core.machine import Machine
 from homereel.core.plan import Plan
 from homereel.core.protocols import Family, Pass
 from homereel.core.request import Request
+from homereel.engine.loras import DENOISERS
+from homereel.models.shared_facts import ITEM_BYTES, FolderFacts
 from homereel.passes import parse_passes, slow_here, turbo, worst_exactness
+from homereel.passes.quantize import Quantize
+from homereel.passes.residency import StreamBlocks
+from homereel.planning.memory import plan_memory
 from homereel.weights.hashes import hash_files
 
 # Of a model's own passes, the one without which it is another model, and the one for layers that are in 8 bits anyway.
@@ -29,11 +34,26 @@ def choose_passes(request: Request, plan: Plan, *, family: Family, machine: Mach
     size = {"num_tokens": plan.num_tokens, "num_calls": _num_calls(plan, family=family)}
     passes, remarks = choose(request, family=family, machine=machine, size=size)
     return passes, replace(
-        plan,
+        _with_memory(plan, passes=passes, family=family, machine=machine),
         passes=tuple(each.spec for each in passes),
         exactness=worst_exactness(passes),
         warnings=(*plan.warnings, *remarks, *_missed(passes, family=family)),
     )
+
+
+def _with_memory(plan: Plan, *, passes: Sequence[Pass], family: Family, machine: Machine) -> Plan:
+    """The plan with other bytes, where layers in 8 bits take less than was reckoned."""
+    eight_bit = [each for each in passes if isinstance(each, Quantize)]
+    if not eight_bit or not isinstance(family, FolderFacts):
+        return plan
+    size = {"width": plan.width, "height": plan.height, "num_frames": plan.num_frames}
+    freed = {
+        part: eight_bit[0].freed_bytes(family.tensors(part), item_bytes=ITEM_BYTES[plan.dtype])
+        for part in DENOISERS
+        if part in family.components
+    }
+    memory = plan_memory(family, machine=machine, shapes=family.shapes(**size, dtype=plan.dtype), freed=freed)
+    return replace(plan, weight_bytes=memory.weight_bytes, peak_bytes=memory.peak_bytes)
 
 
 def _named(
@@ -90,6 +110,24 @@ def pass_files(passes: Sequence[Pass]) -> dict[str, str]:
     """SHA-256 of the files that belong to passes, by names for the record."""
     files = [file for each in passes for file in each.files]
     return hash_files({f"passes.{index}": file for index, file in enumerate(files)})
+
+
+def can_be_taken_up(passes: Sequence[Pass]) -> bool:
+    """Whether a step depends on nothing but the state before it."""
+    return not any(each.remembers for each in passes)
+
+
+def streaming_of(plan: Plan, *, family: Family) -> StreamBlocks | None:
+    """The pass that keeps to the plan's number of blocks on the device; None where all of them stay there."""
+    residency = plan.residency
+    if residency is None or residency.resident_blocks is None:
+        return None
+    return StreamBlocks(
+        resident=residency.resident_blocks,
+        device=plan.device,
+        source=residency.source,
+        shared="transformer_2" in family.components,
+    )
 
 
 def check_resumable_with(passes: Sequence[Pass]) -> None:

@@ -28,7 +28,7 @@ _SETTINGS = (
 # What a record's request says, and the plan does not.
 _GIVEN = (
     *("prompt", "negative_prompt", "image", "last", "keyframes"),
-    *("video", "strength", "mask", "references", "sound", "loras"),
+    *("video", "strength", "mask", "references", "sound", "loras", "refine", "extend", "extend_from"),
 )
 
 
@@ -39,6 +39,8 @@ _INPUT_NAMES = {
     "video": "the footage",
     "mask": "the mask",
     "references": "a picture to refer to",
+    "refine": "the clip that is refined",
+    "extend": "the clip that is gone on from",
     "loras": "a LoRA",
     "passes": "the weights of a pass",
 }

@@ -19,6 +19,7 @@ class Run:
         self._should_stop = should_stop
         self._started = time.perf_counter()
         self._seconds: dict[Stage, float] = {}
+        self._inner_seconds = 0.0
 
     def stop_point(self) -> None:
         """Raises Stopped if a stop was asked for."""
@@ -44,12 +45,21 @@ class Run:
         """Time a part of a stage, and report its start and, unless it fails, its end."""
         self.stop_point()
         self.report(stage, 0, num_steps)
-        start = time.perf_counter()
+        with self.timed(stage):
+            yield
+        self.report(stage, num_steps, num_steps)
+
+    @contextmanager
+    def timed(self, stage: Stage) -> Iterator[None]:
+        """Time a part of a stage; what is timed within it counts for its own stage only."""
+        start, outer = time.perf_counter(), self._inner_seconds
+        self._inner_seconds = 0.0
         try:
             yield
         finally:
-            self._seconds[stage] = self._seconds.get(stage, 0.0) + time.perf_counter() - start
-        self.report(stage, num_steps, num_steps)
+            spent = time.perf_counter() - start
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + spent - self._inner_seconds
+            self._inner_seconds = outer + spent
 
     def timing(self) -> Timing:
         """Seconds a stage, so far."""

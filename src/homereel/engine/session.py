@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from types import TracebackType
 from typing import Self
 
@@ -12,8 +11,10 @@ from homereel.core.machine import Machine
 from homereel.core.protocols import Component, Family, Pass, Undo
 from homereel.core.request import LoraUse
 from homereel.engine.loras import DENOISERS, put_loras
+from homereel.engine.memory import give_back
 from homereel.models.registry import model_family
 from homereel.passes import apply_passes
+from homereel.passes.residency import StreamBlocks
 from homereel.planning.machine import probe_machine
 from homereel.weights.hashes import hash_files
 
@@ -37,6 +38,7 @@ class Session:
         self._loras: tuple[LoraUse, ...] = ()
         self._lora_hashes: tuple[str, ...] = ()
         self._passes: tuple[Pass, ...] = ()
+        self._text_device = self.machine.device
         self._undos: dict[tuple[str, str], Undo] = {}
 
     def family(self, model: str | None) -> Family:
@@ -57,8 +59,11 @@ class Session:
         """Which passes the denoisers are to have from this clip on.
 
         Those loaded are changed where the last clip's passes can be undone, and freed where what is needed for that
-        was given up. Raises UnsupportedPass if they cannot be applied; then those are freed.
+        was given up, or where blocks are to lie elsewhere. Raises UnsupportedPass if they cannot be applied; then
+        those are freed.
         """
+        if _streaming(passes) != _streaming(self._passes):
+            self.release(*DENOISERS)
         loaded = [key for key in self._loaded if key[0] in DENOISERS]
         if passes != self._passes:
             try:
@@ -73,6 +78,12 @@ class Session:
             for each in passes if key in self._loaded else ():
                 each.start(self._loaded[key])
 
+    def use_text_device(self, device: str) -> None:
+        """Where the words are read from this clip on: "cpu", or where all else computes."""
+        if device != self._text_device:
+            self.release(*(name for name, _ in self._loaded if _reads_words(name)))
+            self._text_device = device
+
     def _change(self, key: tuple[str, str], passes: tuple[Pass, ...]) -> None:
         """Undo what a loaded denoiser has, and apply these."""
         if self._passes:
@@ -86,6 +97,9 @@ class Session:
     def _apply(self, key: tuple[str, str], part: Component, passes: tuple[Pass, ...]) -> None:
         """Undo is kept, unless it would keep all the weights that were replaced."""
         assert self._family is not None, "family() comes first"
+        streaming = _streaming(passes)
+        if streaming is not None:
+            streaming.place_outside(part, self._family)
         if passes:
             undo = apply_passes(part, self._family, passes)
             if not any(each.undo_holds_weights for each in passes):
@@ -96,13 +110,19 @@ class Session:
         assert self._family is not None, "family() comes first"
         key = (name, dtype)
         if key not in self._loaded:
-            part = self._family.load(name, device=self.machine.device, dtype=dtype)
+            part = self._family.load(name, device=self._device_for(name), dtype=dtype)
             two_experts = "transformer_2" in self._family.components
             put_loras(part, self._loras, component=name, two_experts=two_experts)
             if name in DENOISERS:
                 self._apply(key, part, self._passes)
             self._loaded[key] = part
         return self._loaded[key]
+
+    def _device_for(self, name: str) -> str:
+        """Blocks that are to travel begin on the host, where a file is only mapped until it is read."""
+        if name in DENOISERS and _streaming(self._passes) is not None:
+            return "cpu"
+        return self._text_device if _reads_words(name) else self.machine.device
 
     def is_loaded(self, name: str, *, dtype: str) -> bool:
         """Whether `component` would give it at once."""
@@ -117,9 +137,7 @@ class Session:
         large = sum(_num_bytes(part) for part in freed) >= COLLECT_FROM_BYTES
         freed.clear()
         if large:
-            gc.collect()
-            if self.machine.device == "cuda":
-                torch.cuda.empty_cache()
+            give_back(self.machine.device)
 
     def file_hashes(self) -> dict[str, str]:
         """SHA-256 of the current model's files, reckoned once."""
@@ -142,6 +160,14 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _streaming(passes: tuple[Pass, ...]) -> StreamBlocks | None:
+    return next((each for each in passes if isinstance(each, StreamBlocks)), None)
+
+
+def _reads_words(name: str) -> bool:
+    return name.startswith("text_encoder")
 
 
 def _num_bytes(part: Component) -> int:

@@ -25,7 +25,8 @@ from homereel.sampling import SolverState
 _FORMAT = "homereel-denoise-state-2"
 _DECISIVE = (
     *("model", "width", "height", "num_frames", "fps", "steps", "guidance"),
-    *("shift", "sampler", "seed", "passes", "guidance_2", "strength", "keyframes", "sound", "loras", "sigmas"),
+    *("shift", "sampler", "seed", "passes", "guidance_2", "strength", "extend_from", "keyframes", "sound", "loras"),
+    "sigmas",
 )
 
 

@@ -6,6 +6,7 @@ PyAV and Pillow are imported when a file is first written or read, not before.
 from homereel.media.compare import psnr
 from homereel.media.contact_sheet import contact_sheet
 from homereel.media.decode_sound import SoundTrack
+from homereel.media.frame_source import FrameStream
 from homereel.media.limits import Limits
 from homereel.media.private import strip_private
 from homereel.media.probe import Probe, probe
@@ -21,6 +22,7 @@ from homereel.media.write import carries_sound, write_clip, write_sidecar
 
 __all__ = [
     "Clip",
+    "FrameStream",
     "Limits",
     "Probe",
     "SoundTrack",

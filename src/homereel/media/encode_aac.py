@@ -6,6 +6,7 @@ zero, and the edit list that the container writes makes players skip them: sampl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -24,12 +25,14 @@ _ENCODER_OPTIONS = {"aac_coder": "fast", "aac_pns": "0", "flags": "+bitexact"}
 
 
 class AacTrack:
-    """The sound of an mp4 that is being written. It must be made before the first packet goes into the
-    container.
+    """The sound of an mp4 that is being written; `put` takes its packets. It must be made before the first packet goes
+    into the container.
     """
 
-    def __init__(self, container: Any, sound: Sound, *, fps: Fraction, quality: int) -> None:
-        self._container = container
+    def __init__(
+        self, container: Any, sound: Sound, *, put: Callable[[Any], object], fps: Fraction, quality: int
+    ) -> None:
+        self._put = put
         self._rate = aac_rate(sound.rate)
         self._samples = _resampled(sound, rate=self._rate)
         self._samples_a_frame = self._rate / fps
@@ -46,12 +49,12 @@ class AacTrack:
             block = self._samples[self._position : self._position + size]
             padded = np.pad(block, ((0, size - len(block)), (0, 0)))
             frame = _audio_frame(np.clip(padded, -1, 1), rate=self._rate, layout=self._layout, at=self._position)
-            self._container.mux(self._stream.encode(frame))
+            self._put(self._stream.encode(frame))
             self._position += size
 
     def finish(self) -> None:
         """Write what the encoder still holds."""
-        self._container.mux(self._stream.encode(None))
+        self._put(self._stream.encode(None))
 
 
 def aac_rate(rate: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from homereel.media.record_text import Tags
+from homereel.media.record_text import LateTags, Tags, known_tags
 from homereel.media.xmp import make_xmp
 
 _MAX_GIF_FPS = 50.0
@@ -24,7 +24,9 @@ _IMAGE_DESCRIPTION = 0x010E
 _SOFTWARE = 0x0131
 
 
-def encode_gif(frames: Iterable[NDArray[np.uint8]], *, path: Path, fps: float, tags: Tags | None, quality: int) -> None:
+def encode_gif(
+    frames: Iterable[NDArray[np.uint8]], *, path: Path, fps: float, tags: Tags | LateTags | None, quality: int
+) -> None:
     """Fill `path` with an endless GIF. One palette for all frames, so that still parts do not shimmer.
 
     Browsers slow down anything above 50 frames a second: then every second (third ...) frame is left out
@@ -36,7 +38,8 @@ def encode_gif(frames: Iterable[NDArray[np.uint8]], *, path: Path, fps: float, t
     kept = list(frames)[::every]
     palette = _palette(kept, num_colours=64 + round(192 * quality / 100))
     images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in kept]
-    options: dict[str, Any] = {"comment": f"{tags.comment}\n{tags.record}".encode()} if tags else {}
+    known = known_tags(tags)
+    options: dict[str, Any] = {"comment": f"{known.comment}\n{known.record}".encode()} if known else {}
     with path.open("wb") as file:
         images[0].save(
             *(file, "GIF"),
@@ -50,7 +53,7 @@ def encode_gif(frames: Iterable[NDArray[np.uint8]], *, path: Path, fps: float, t
 
 
 def encode_webp(
-    frames: Iterable[NDArray[np.uint8]], *, path: Path, fps: float, tags: Tags | None, quality: int
+    frames: Iterable[NDArray[np.uint8]], *, path: Path, fps: float, tags: Tags | LateTags | None, quality: int
 ) -> None:
     """Fill `path` with an endless WebP, lossless at quality 100. The record goes into XMP, `parameters`
     into EXIF.
@@ -58,7 +61,8 @@ def encode_webp(
     from PIL import Image
 
     images = [Image.fromarray(frame) for frame in frames]
-    options: dict[str, Any] = {"xmp": make_xmp(tags).encode(), "exif": _exif(tags)} if tags else {}
+    known = known_tags(tags)
+    options: dict[str, Any] = {"xmp": make_xmp(known).encode(), "exif": _exif(known)} if known else {}
     with path.open("wb") as file:
         images[0].save(
             *(file, "WEBP"),

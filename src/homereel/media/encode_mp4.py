@@ -4,7 +4,8 @@ frames same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from homereel.core.sound import Sound
 from homereel.media.encode_aac import AacTrack, aac_rate
-from homereel.media.record_text import Tags
+from homereel.media.record_text import LateTags, Tags
 from homereel.media.yuv import BT709, LIMITED_RANGE, to_yuv
 
 _CONTAINER_OPTIONS = {"movflags": "use_metadata_tags+faststart", "fflags": "+bitexact"}
@@ -26,12 +27,13 @@ def encode_mp4(
     *,
     path: Path,
     fps: float,
-    tags: Tags | None,
+    tags: Tags | LateTags | None,
     quality: int,
     sound: Sound | None = None,
 ) -> None:
     """Fill the existing file `path`. H.264 with 4:2:0 colour needs even sides: an odd last row or column
-    is doubled. The sound starts with the first frame and ends with the last.
+    is doubled. The sound starts with the first frame and ends with the last. Tags that come late are waited for with
+    what is encoded in memory, a hundredth of the frames.
 
     One thread, and no date or library name in the container: the bytes depend on the frames, the sound and
     the tags alone.
@@ -47,13 +49,19 @@ def encode_mp4(
         options={**_CONTAINER_OPTIONS, **({} if sound is None else _options_with_sound(sound))},
     )
     try:
-        container.metadata.update(tags.as_dict() if tags else {})
-        _encode_all(frames, container, rate=rate, quality=quality, sound=sound)
+        if callable(tags):
+            held: list[Any] = []
+            _encode_all(frames, container, put=held.append, rate=rate, quality=quality, sound=sound)
+            container.metadata.update(tags().as_dict())
+            for packets in held:
+                container.mux(packets)
+        else:
+            container.metadata.update(tags.as_dict() if tags else {})
+            _encode_all(frames, container, put=container.mux, rate=rate, quality=quality, sound=sound)
+        container.close()
     except BaseException:
-        with suppress(Exception):  # the file is thrown away; what went wrong first is what counts
-            container.close()
+        _throw_away(container, path)  # what went wrong first is what counts
         raise
-    container.close()
 
 
 def crf_of(quality: int) -> int:
@@ -63,24 +71,39 @@ def crf_of(quality: int) -> int:
     return round(51 - 0.45 * quality) if quality <= 80 else round(15 - 0.7 * (quality - 80))
 
 
+def _throw_away(container: Any, path: Path) -> None:
+    """On a full disk FFmpeg cannot end the file, and PyAV then keeps it open for good: let it at least hold no room."""
+    with suppress(Exception):
+        container.close()
+    with suppress(OSError):
+        os.truncate(path, 0)
+
+
 def _encode_all(
-    frames: Iterable[NDArray[np.uint8]], container: Any, *, rate: Fraction, quality: int, sound: Sound | None
+    frames: Iterable[NDArray[np.uint8]],
+    container: Any,
+    *,
+    put: Callable[[Any], object],
+    rate: Fraction,
+    quality: int,
+    sound: Sound | None,
 ) -> None:
+    """Give the packets of all streams to `put`, in the order in which they belong into the file."""
     stream: Any = None
     track: AacTrack | None = None
     for index, frame_HWC in enumerate(frames):
         frame = to_yuv(_to_even(frame_HWC))
         if stream is None:
             stream = _add_stream(container, frame, rate=rate, quality=quality)
-            track = None if sound is None else AacTrack(container, sound, fps=rate, quality=quality)
+            track = None if sound is None else AacTrack(container, sound, put=put, fps=rate, quality=quality)
         frame.pts, frame.time_base = index, 1 / rate
-        container.mux(stream.encode(frame))
+        put(stream.encode(frame))
         if track is not None:
             track.fill(index + 1)
     if track is not None:
         track.finish()
     if stream is not None:
-        container.mux(stream.encode(None))
+        put(stream.encode(None))
 
 
 def _options_with_sound(sound: Sound) -> dict[str, str]:

@@ -4,7 +4,9 @@ the first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,19 @@ from numpy.typing import NDArray
 from homereel.core.errors import MediaError
 from homereel.media.replace import SourceFailed
 
-Frames = NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
+
+@dataclass(frozen=True)
+class FrameStream:
+    """Frames that are still being made, and how many of what size they will be: (T, H, W, 3)."""
+
+    frames: Iterable[NDArray[np.uint8]]
+    shape: tuple[int, int, int, int]
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return iter(self.frames)
+
+
+Frames = NDArray[np.uint8] | FrameStream | Iterable[NDArray[np.uint8]]
 
 
 def take_frames(frames: Frames) -> Iterator[NDArray[np.uint8]]:
@@ -38,13 +52,13 @@ def take_frames(frames: Frames) -> Iterator[NDArray[np.uint8]]:
 
 
 def frames_bytes(frames: Frames) -> int | None:
-    """The raw size if all frames are there already, else None."""
-    return frames.nbytes if isinstance(frames, np.ndarray) else None
+    """The raw size of all frames if it is known beforehand."""
+    return math.prod(frames.shape) if isinstance(frames, (np.ndarray, FrameStream)) else None
 
 
 def frames_count(frames: Frames) -> int:
-    """How many there are if all are there already, else 0."""
-    return len(frames) if isinstance(frames, np.ndarray) else 0
+    """How many there are if that is known beforehand, else 0."""
+    return int(frames.shape[0]) if isinstance(frames, (np.ndarray, FrameStream)) else 0
 
 
 def _check(frame: object, shape: tuple[int, ...] | None) -> None:

@@ -73,7 +73,10 @@ def _is_model(value: object) -> bool:
 def _is_request(value: object) -> bool:
     if not isinstance(value, dict):
         return False
-    texts = ("prompt", "negative_prompt", "model", "sampler", "image", "last", "video", "mask", "turbo")
+    texts = (
+        *("prompt", "negative_prompt", "model", "sampler", "turbo"),
+        *("image", "last", "video", "mask", "refine", "extend"),
+    )
     return (
         all(isinstance(value[name], str) for name in texts if value.get(name) is not None)
         and _numbers_are(value)
@@ -98,7 +101,7 @@ def _is_use(value: object, *, file: str) -> bool:
 def _numbers_are(value: dict[str, Any]) -> bool:
     """The fields that are numbers in a request and a plan hold numbers, if they are there."""
     names = (
-        *("width", "height", "num_frames", "seconds", "fps", "frame"),
+        *("width", "height", "num_frames", "seconds", "fps", "frame", "extend_from"),
         *("steps", "guidance", "guidance_2", "shift", "seed", "strength", "sigma_max"),
     )
     held = [*(value[name] for name in names if value.get(name) is not None), *_items(value, "sigmas")]

@@ -5,7 +5,7 @@ for people.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,15 +33,27 @@ _SETTINGS = (  # name in the text, key of the record's "resolved"
 
 @dataclass(frozen=True)
 class Tags:
-    """The three texts that go into a file, and whether it is to be marked as generated."""
+    """The three texts that go into a file, whether it is to be marked as generated, and the prompt, which stands below
+    a contact sheet.
+    """
 
     record: str
     parameters: str
     comment: str
     ai_generated: bool
+    prompt: str
 
     def as_dict(self) -> dict[str, str]:
         return {RECORD_TAG: self.record, PARAMETERS_TAG: self.parameters, COMMENT_TAG: self.comment}
+
+
+LateTags = Callable[[], Tags]
+"""The texts that only the last frame decides: to be asked for once, when it is there."""
+
+
+def known_tags(tags: Tags | LateTags | None) -> Tags | None:
+    """To be called when all frames are there."""
+    return tags() if callable(tags) else tags
 
 
 def make_tags(record: Mapping[str, Any]) -> Tags:
@@ -54,6 +66,7 @@ def make_tags(record: Mapping[str, Any]) -> Tags:
         parameters=parameters_text(record),
         comment=comment_text(record),
         ai_generated=_is_generated(record),
+        prompt=str(_part(record, "request").get("prompt") or ""),
     )
 
 

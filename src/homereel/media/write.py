@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from homereel.media.encode_mp4 import encode_mp4
 from homereel.media.encode_png import encode_sheet, write_frames
 from homereel.media.frame_source import Frames, frames_bytes, frames_count, take_frames
 from homereel.media.private import strip_private
-from homereel.media.record_text import Tags, make_tags, record_json
+from homereel.media.record_text import LateTags, Tags, make_tags, record_json
 from homereel.media.replace import replacing_file
 from homereel.media.target import (
     Target,
@@ -39,7 +39,7 @@ def write_clip(
     target: str | Path,
     *,
     fps: float,
-    record: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
     quality: int = 80,
     private: bool = False,
     sound: Sound | None = None,
@@ -48,10 +48,12 @@ def write_clip(
     folder.
 
     By the target's name: .mp4, .gif, .webp, .png (a contact sheet), `name_%04d.png` or a folder (PNG frames).
-    Frames may come from a generator: an mp4 and PNG frames are written while it works. `record` is put into
-    the file; with `private` its prompts, paths and machine are left out first. `quality` is 0 to 100. The
-    file appears whole or not at all. Raises InvalidRequest (fps, quality), MediaError (frames),
-    UnwritableTarget; whatever a generator raises comes through unchanged.
+    Frames may come from a generator (as a FrameStream, if their number and size are known: then the room on the
+    disk is checked first): an mp4 and PNG frames are written while it works. `record` is put into the file; if
+    only the last frame decides it, it may be a function, which is asked then. With `private` its prompts, paths
+    and machine are left out first. `quality` is 0 to 100. The file appears whole or not at all. Raises
+    InvalidRequest (fps, quality), MediaError (frames), UnwritableTarget; whatever a generator raises comes through
+    unchanged.
 
     `sound` goes into an mp4 as AAC, 192 kb/s for two channels at quality 80. It starts with the first frame; what
     is longer than the frames is cut off, what is shorter is followed by silence, what is louder than 1 is limited.
@@ -63,9 +65,7 @@ def write_clip(
     sound = sound if place.kind == "mp4" else None
     sound_bytes = 0 if sound is None else bit_rate(sound, quality=quality) / 8 * frames_count(frames) / fps
     needed_bytes = _check_room(frames, place, sound_bytes=round(sound_bytes))
-    if record is not None and private:
-        record = strip_private(record)
-    tags = None if record is None else make_tags(record)
+    tags = _tags(record, private=private)
     checked = take_frames(frames)
     if place.kind == "frames":
         return write_frames(checked, target=place, tags=tags, needed_bytes=needed_bytes)
@@ -73,7 +73,7 @@ def write_clip(
         if place.kind == "mp4":
             encode_mp4(checked, path=path, fps=fps, tags=tags, quality=quality, sound=sound)
         else:
-            _encode(checked, place.kind, path=path, fps=fps, tags=tags, quality=quality, caption=_caption(record))
+            _encode(checked, place.kind, path=path, fps=fps, tags=tags, quality=quality)
     return place.path
 
 
@@ -104,16 +104,15 @@ def _encode(
     *,
     path: Path,
     fps: float,
-    tags: Tags | None,
+    tags: Tags | LateTags | None,
     quality: int,
-    caption: str,
 ) -> None:
     if kind == "gif":
         encode_gif(frames, path=path, fps=fps, tags=tags, quality=quality)
     elif kind == "webp":
         encode_webp(frames, path=path, fps=fps, tags=tags, quality=quality)
     else:
-        encode_sheet(frames, path=path, caption=caption, tags=tags)
+        encode_sheet(frames, path=path, tags=tags)
 
 
 def _check_numbers(*, fps: float, quality: int) -> None:
@@ -133,8 +132,14 @@ def _check_room(frames: Frames, place: Target, *, sound_bytes: int) -> int | Non
     return needed_bytes
 
 
-def _caption(record: Mapping[str, Any] | None) -> str:
-    """The prompt, for a contact sheet."""
-    inner = (record or {}).get("homereel")
-    request = inner.get("request") if isinstance(inner, Mapping) else None
-    return str(request.get("prompt") or "") if isinstance(request, Mapping) else ""
+def _tags(
+    record: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None, *, private: bool
+) -> Tags | LateTags | None:
+    """The texts of the record, now or when it is known; too long a record that is known is refused at once."""
+
+    def make(known: Mapping[str, Any]) -> Tags:
+        return make_tags(strip_private(known) if private else known)
+
+    if record is None:
+        return None
+    return make(record) if isinstance(record, Mapping) else lambda: make(record())

@@ -73,6 +73,7 @@ class FolderCard(_Card):
     max_sequence_length: int | None = Field(default=None, ge=1, le=4096)
     words: dict[str, tuple[str, ...]] = {}
     examples: tuple[str, ...] = ()
+    student: str = ""  # a model that was distilled from this one: a folder, from here, or an id
 
 
 Task = Literal[

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+
+from homereel.core.errors import GenerationFailed
 
 
 def fit_picture(image: NDArray[np.uint8], *, width: int, height: int) -> Tensor:
@@ -48,6 +52,60 @@ def fit_within(image: NDArray[np.uint8], *, width: int, height: int) -> Tensor:
 
 def to_frames(video_CTHW: Tensor) -> NDArray[np.uint8]:
     """(3, T, H, W) in -1..1 to (T, H, W, 3) bytes; what is outside is cut off."""
-    levels = ((video_CTHW.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    frames: NDArray[np.uint8] = levels.permute(1, 2, 3, 0).contiguous().cpu().numpy()
+    frames: NDArray[np.uint8] = _to_bytes(video_CTHW).cpu().numpy()
     return frames
+
+
+def checked_frames(pieces: Iterable[Tensor]) -> Iterator[NDArray[np.uint8]]:
+    """The frames (t, H, W, 3) of each decoded piece (1, 3, t, H, W) in -1..1.
+
+    A GPU begins the next piece before one is handed over, so that it computes while frames are written. Raises
+    GenerationFailed at the first piece with a number that is not finite.
+    """
+    waiting: list[_Piece] = []
+    done = 0
+    for video in pieces:
+        waiting.append(_Piece(video[0]))
+        if len(waiting) > (1 if video.is_cuda else 0):
+            frames = waiting.pop(0).frames(first=done)
+            done += len(frames)
+            yield frames
+    for piece in waiting:
+        yield piece.frames(first=done)
+
+
+class _Piece:
+    """Frames on their way to ordinary memory."""
+
+    def __init__(self, video_CTHW: Tensor) -> None:
+        self._is_finite = torch.isfinite(video_CTHW).all()
+        self._levels = _to_bytes(video_CTHW)
+        self._arrived: torch.cuda.Event | None = None
+        if video_CTHW.is_cuda:
+            self._is_finite, self._levels = _fetch(self._is_finite), _fetch(self._levels)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def frames(self, *, first: int) -> NDArray[np.uint8]:
+        """Waits for them. `first` is the number of the first."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        if not bool(self._is_finite):
+            last = first + len(self._levels) - 1
+            raise GenerationFailed(
+                f"among frames {first} to {last} some were decoded to numbers that are not finite; try another seed"
+            )
+        frames: NDArray[np.uint8] = self._levels.numpy()
+        return frames
+
+
+def _to_bytes(video_CTHW: Tensor) -> Tensor:
+    """(T, H, W, 3)."""
+    levels = ((video_CTHW.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(1, 2, 3, 0).contiguous()
+
+
+def _fetch(x: Tensor) -> Tensor:
+    """A copy that the GPU sends when it comes to it."""
+    room = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
+    return room.copy_(x, non_blocking=True)

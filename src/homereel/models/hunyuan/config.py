@@ -37,6 +37,7 @@ class HunyuanConfig:
     decoder_features: int  # channels of the decoder at full size
     target_side: int
     from_picture: bool  # a first frame is needed, and a SigLIP encoder looks at it
+    decoder_operations: float  # additions and multiplications for a pixel of a frame
     meanflow: bool  # the network is told where a step leads, too (few steps; Geng et al. 2025, arXiv 2505.13447)
 
     @property
@@ -64,6 +65,7 @@ def read_hunyuan_config(folder: ModelFolder) -> HunyuanConfig:
             frame_scale=vae["temporal_compression_ratio"],
             decoder_features=vae["block_out_channels"][0],
             target_side=transformer["target_size"],
+            decoder_operations=_decoder_operations(vae),
             from_picture=index.get("image_encoder", [None])[0] is not None,
             meanflow=bool(transformer.get("use_meanflow", False)),
         )
@@ -78,6 +80,20 @@ def read_hunyuan_config(folder: ModelFolder) -> HunyuanConfig:
             f"{2 * config.latent_channels + 1}: noise, a known frame, and one that names it"
         )
     return config
+
+
+def _decoder_operations(vae: dict[str, Any]) -> float:
+    """Of the convolutions of residual blocks, and of those that double a picture's sides, later its frames, too."""
+    widths, spatial = vae["block_out_channels"], vae["spatial_compression_ratio"].bit_length() - 1
+    slow = vae["temporal_compression_ratio"].bit_length() - 1
+    total = 0.0
+    for level, width in enumerate(widths):
+        share = 0.25 ** min(level, spatial) * 0.5 ** max(0, level - (spatial - slow))
+        before = widths[min(level + 1, len(widths) - 1)]
+        total += 2 * share * 27 * (before * width + (2 * vae["layers_per_block"] + 1) * width**2)
+        if level < spatial:
+            total += 2 * share * 27 * before * width
+    return float(total)
 
 
 def folder_defaults(folder: ModelFolder, defaults: Defaults) -> Defaults:

@@ -27,6 +27,8 @@ TILE_SIDE = 256
 # The decoder's peak in multiples of its widest layer. Counted tensor by tensor at the real size it is 6, and 7 where
 # a norm in float32 meets shorter numbers; one more is for what a convolution takes for itself.
 LAYERS_AT_ONCE = {"float32": 7, "bfloat16": 8, "float16": 8}
+# Words are not padded; a prompt is about so long, and the instruction before it.
+USUAL_TEXT_TOKENS = 256
 # A block's peak a token, counted in the same way: 4.7 rows of features and two of the feed-forward.
 ROWS_AT_ONCE = 6
 
@@ -85,6 +87,7 @@ class HunyuanFacts(FolderFacts):
         num_tokens = math.prod(latents[2:]) // math.prod(config.patch)
         item = ITEM_BYTES[dtype]
         widest = self.widest_layer_bytes(latents, item_bytes=item)
+        whole = LAYERS_AT_ONCE[dtype] * widest + num_frames * height * width * 3 * 8
         tile = (*latents[:3], *(min(side, TILE_SIDE // config.scale) for side in latents[3:]))
         if widest > WHOLE_DECODE_BYTES:
             widest = self.widest_layer_bytes(tile, item_bytes=item)
@@ -94,6 +97,9 @@ class HunyuanFacts(FolderFacts):
             denoise_bytes=num_tokens * (ROWS_AT_ONCE * config.features + 2 * config.feed_forward) * item
             + 8 * math.prod(latents) * 4,
             decode_bytes=LAYERS_AT_ONCE[dtype] * widest + num_frames * height * width * 3 * 8,
+            tile_bytes=whole,
+            text_tokens=USUAL_TEXT_TOKENS,
+            decode_operations=config.decoder_operations * num_frames * height * width,
         )
 
     def stages(self, plan: Plan) -> tuple[Stage, ...]:

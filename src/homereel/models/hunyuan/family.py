@@ -5,7 +5,7 @@ Shape letters: B batch, C channels, T frames, H height, W width, L tokens, D fea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ from homereel.models.hunyuan.network import load_part
 from homereel.models.hunyuan.text import INSTRUCTION_TOKENS, glyph_ids, glyph_text
 from homereel.models.hunyuan.vae import decode_video, encode_picture
 from homereel.models.network_pass import named_pass
-from homereel.models.picture import fit_picture, to_frames
+from homereel.models.picture import checked_frames, fit_picture, to_frames
+from homereel.models.tiled_decode import Tile, decode_in_tiles
 from homereel.sampling import classifier_free_guidance, noise_alone
 
 # A preview shows this many frames, from latents at most this long on a side.
@@ -177,13 +178,22 @@ class HunyuanFamily(HunyuanFacts):
     ) -> Tensor:
         return latents
 
+    def decode_sound(self, latents: Tensor, *, plan: Plan, use: Use) -> Sound | None:  # noqa: ARG002
+        return None
+
     @torch.inference_mode()
-    def decode(self, latents: Tensor, *, plan: Plan, use: Use) -> tuple[NDArray[np.uint8], Sound | None]:
+    def decode(self, latents: Tensor, *, plan: Plan, use: Use) -> Generator[NDArray[np.uint8]]:
         with use("vae") as vae:
+            tiles = None if plan.residency is None else plan.residency.vae_tiles
+            if tiles is not None:
+                tile = Tile.of(tiles, frame_scale=self.config.frame_scale, scale=self.config.scale)
+                pieces = decode_in_tiles(lambda part: decode_video(vae, part, whole=True), latents, tile=tile)
+                yield from checked_frames(pieces)
+                return
             video = decode_video(vae, latents, whole=self.fits_whole(plan, item_bytes=vae.dtype.itemsize))
             if not bool(torch.isfinite(video).all()):
                 raise GenerationFailed("the decoded frames hold numbers that are not finite; try another seed")
-            return to_frames(video[0]), None
+            yield to_frames(video[0])
 
     @torch.inference_mode()
     def preview(self, stage: int, latents: Tensor, *, plan: Plan, use: Use) -> NDArray[np.uint8]:  # noqa: ARG002

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from homereel.core.errors import WeightsError
-from homereel.weights.model_folder import ModelFolder, read_json
+from homereel.weights.model_folder import ModelFolder
 
 UPSCALER = "latent_upsampler"
 # The audio autoencoder's steps in time and in pitch, which no configuration names.
@@ -54,6 +54,7 @@ class LtxConfig:
     frame_scale: int
     pixel_patch: int
     decoder_features: int  # of the decoder's last and widest layer
+    decoder_operations: float  # additions and multiplications for a pixel of a frame
     audio_channels: int
     mel_bins: int
     mel_rate: float  # mel frames a second
@@ -100,6 +101,7 @@ def read_ltx_config(folder: ModelFolder) -> LtxConfig:
             frame_scale=_ratio(vae, "temporal_compression_ratio", patch=vae["patch_size_t"]),
             pixel_patch=vae["patch_size"],
             decoder_features=vae["decoder_block_out_channels"][0] // vae["upsample_factor"][0],
+            decoder_operations=_decoder_operations(vae),
             audio_channels=audio["latent_channels"],
             mel_bins=audio["mel_bins"],
             mel_rate=audio["sample_rate"] / audio["mel_hop_length"],
@@ -109,6 +111,18 @@ def read_ltx_config(folder: ModelFolder) -> LtxConfig:
         )
     except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
         raise WeightsError(f"{folder.path} has no complete LTX-2 configuration: {error!r}") from None
+
+
+def _decoder_operations(vae: dict[str, Any]) -> float:
+    """Of the convolutions of residual blocks and of those between levels, each of which doubles time and sides."""
+    widths, factors = vae["decoder_block_out_channels"], vae["upsample_factor"]
+    layers, total = vae.get("decoder_layers_per_block") or (5,) * (len(widths) + 1), 0.0
+    for level, width in enumerate((*(w // f for w, f in zip(widths, factors, strict=True)), widths[-1])):
+        share = 0.125**level / vae["patch_size"] ** 2
+        total += 2 * share * 54 * width**2 * layers[len(widths) - level]
+        if level < len(widths):
+            total += 2 * share / 8 * 27 * (width * factors[level]) * 8 * width
+    return float(total)
 
 
 def text_name(name: str) -> str | None:
@@ -133,10 +147,9 @@ def _generation(folder: ModelFolder, transformer: dict[str, Any]) -> Generation:
 
 def _doubles(folder: ModelFolder) -> bool:
     """Whether there is a network that makes latents twice as wide and high, and not longer."""
-    path = folder.path / UPSCALER / "config.json"
-    if not path.is_file():
+    if not folder.has(f"{UPSCALER}/config.json"):
         return False
-    config = read_json(path)
+    config = folder.config(UPSCALER)
     twice = not config.get("use_rational_resampler", True) or config.get("rational_spatial_scale", 2.0) == 2
     return twice and bool(config.get("spatial_upsample", True)) and not config.get("temporal_upsample", False)
 
@@ -146,8 +159,8 @@ def _timetable(folder: ModelFolder) -> Timetable:
 
     Distilled models are known by a scheduler that does not bend: their few times are taken as they are.
     """
-    path = folder.path / "scheduler" / "scheduler_config.json"
-    config = read_json(path)
+    name = "scheduler/scheduler_config.json"
+    config, path = folder.json(name), folder.path / name
     odd = [key for key in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas") if config.get(key)]
     if odd or config.get("time_shift_type", "exponential") != "exponential" or config.get("invert_sigmas"):
         raise WeightsError(f"{path} asks for times that no LTX-2 has: {', '.join(odd) or 'time_shift_type'}")

@@ -88,6 +88,9 @@ class LtxFacts(FolderFacts):
             num_tokens=layout.video_tokens + layout.audio_frames,
             denoise_bytes=max(video + audio + 8 * num_values(layout) * 4, text),
             decode_bytes=round(LAYERS_AT_ONCE * tile) + num_frames * height * width * 3 * (2 * item + 6),
+            text_tokens=self.max_tokens,
+            decode_operations=config.decoder_operations * num_frames * height * width,
+            sound_seconds=num_frames / self.defaults.fps,
         )
 
     def stages(self, plan: Plan) -> tuple[Stage, ...]:
@@ -125,6 +128,10 @@ class LtxFacts(FolderFacts):
             fps=plan.fps,
             num_later=sum(frame > 0 for frame in plan.keyframes),
         )
+
+    def last_layout(self, plan: Plan) -> LtxLayout:
+        """Of what is decoded: the last stage without what followed the clip."""
+        return self.layout(plan, stage=self.num_stages(plan) - 1).without_later()
 
     def widest_layer_bytes(self, layout: LtxLayout, *, item_bytes: int) -> int:
         """Bytes of the video decoder's widest layer for a whole clip."""

@@ -6,7 +6,7 @@ A stage's latents are one tensor of one axis: video tokens, tokens of later pict
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,18 +159,23 @@ class LtxFamily(LtxFacts):
         return torch.cat([video[:, : layout.video_tokens].flatten(), audio.flatten()])
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor, *, plan: Plan, use: Use) -> tuple[NDArray[np.uint8], Sound | None]:
-        layout = self.layout(plan, stage=self.num_stages(plan) - 1).without_later()
-        video, audio = layout.split(latents)
-        with use("vae") as vae:
-            widest = self.widest_layer_bytes(layout, item_bytes=vae.dtype.itemsize)
-            frames = decode_video(vae, layout.unpack_video(video), tiled=widest > WHOLE_DECODE_BYTES)
+    def decode_sound(self, latents: Tensor, *, plan: Plan, use: Use) -> Sound | None:
         if not plan.sound:
-            return frames, None
+            return None
+        layout = self.last_layout(plan)
+        _, audio = layout.split(latents)
         with use("audio_vae") as audio_vae:
             mel = decode_mel(audio_vae, audio, channels=layout.audio_channels)
         with use("vocoder") as vocoder:
-            return frames, speak(vocoder, mel, rate=self.config.sound_rate, seconds=plan.clip_seconds)
+            return speak(vocoder, mel, rate=self.config.sound_rate, seconds=plan.clip_seconds)
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor, *, plan: Plan, use: Use) -> Generator[NDArray[np.uint8]]:
+        layout = self.last_layout(plan)
+        video, _ = layout.split(latents)
+        with use("vae") as vae:
+            widest = self.widest_layer_bytes(layout, item_bytes=vae.dtype.itemsize)
+            yield decode_video(vae, layout.unpack_video(video), tiled=widest > WHOLE_DECODE_BYTES)
 
     @torch.inference_mode()
     def preview(self, stage: int, latents: Tensor, *, plan: Plan, use: Use) -> NDArray[np.uint8]:

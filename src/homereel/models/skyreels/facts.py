@@ -9,9 +9,8 @@ from homereel.core.errors import InvalidRequest
 from homereel.core.model import Grid, Shapes, Stage
 from homereel.core.plan import Plan
 from homereel.core.request import Request
-from homereel.models.shared_facts import ITEM_BYTES
 from homereel.models.skyreels.windows import Window, split_windows
-from homereel.models.wan.facts import LAYERS_AT_ONCE, WanFacts
+from homereel.models.wan.facts import WanFacts
 
 # A window begins with this many frames of the one before, as the makers advise.
 OVERLAP_FRAMES = 17
@@ -50,17 +49,16 @@ class SkyreelsFacts(WanFacts):
         """Of the largest window: tokens and working memory do not grow with the clip.
 
         What grows are its latents in float32 (held once, and once more while a window is added) and its decoded
-        frames, a byte a value; the decoder itself makes one latent frame after the other.
+        frames, a byte a value.
         """
         window = super().shapes(width=width, height=height, num_frames=min(num_frames, self.window_frames), dtype=dtype)
-        batch, channels, frames, *size = window.latents
+        batch, channels, _, *size = window.latents
         clip_values = batch * channels * self._latent_frames(num_frames) * math.prod(size)
-        group = (batch, channels, min(2, frames), *size)
-        widest = self.widest_layer_bytes(group, item_bytes=ITEM_BYTES[dtype])
+        further_frames = max(0, num_frames - self.window_frames)
         return replace(
             window,
             denoise_bytes=window.denoise_bytes + 2 * clip_values * 4,
-            decode_bytes=LAYERS_AT_ONCE * widest + 2 * clip_values * 4 + num_frames * height * width * 3,
+            decode_bytes=window.decode_bytes + 2 * clip_values * 4 + further_frames * height * width * 3,
         )
 
     def windows(self, num_frames: int) -> tuple[Window, ...]:

@@ -16,14 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from homereel.core.plan import Plan
 from homereel.core.protocols import StepTime, Use
-from homereel.core.sound import Sound
 from homereel.models.network_pass import named_pass
-from homereel.models.skyreels.decode import decode_film
 from homereel.models.skyreels.facts import SkyreelsFacts
 from homereel.models.wan.family import WanConditions, WanFamily
 from homereel.sampling import classifier_free_guidance, noise_alone
@@ -109,7 +106,7 @@ class SkyreelsFamily(SkyreelsFacts, WanFamily):
                 velocity: Tensor = denoiser(
                     hidden_states=seen.to(denoiser.dtype),
                     timestep=times,
-                    encoder_hidden_states=text.to(denoiser.dtype),
+                    encoder_hidden_states=text.to(seen.device, denoiser.dtype),
                     enable_diffusion_forcing=True,
                     fps=[nearest_pace(plan.fps)],
                     return_dict=False,
@@ -130,11 +127,6 @@ class SkyreelsFamily(SkyreelsFacts, WanFamily):
             return self._settle(latents, conditions=conditions)
         carried = self.windows(plan.num_frames)[stage].num_carried
         return torch.cat([done.to(latents), latents[:, :, carried:]], dim=2)
-
-    @torch.inference_mode()
-    def decode(self, latents: Tensor, *, plan: Plan, use: Use) -> tuple[NDArray[np.uint8], Sound | None]:  # noqa: ARG002
-        with use("vae") as vae:
-            return decode_film(vae, latents), None
 
 
 def known_noise(shape: Sequence[int], *, seed: int, stage: int, step: int) -> Tensor:

@@ -37,6 +37,8 @@ class WanConfig:
     sees_two: bool  # at the first and the last one (FLF2V)
     control: bool  # footage, masks and references steer it through blocks of their own (VACE)
     boundary: float | None  # below this share of noise the second expert takes over (Wan 2.2 A14B)
+    num_side_blocks: int = 0  # those of VACE
+    decoder_operations: float = 0.0  # additions and multiplications for a pixel of a frame
 
     @property
     def kind(self) -> str:
@@ -68,6 +70,8 @@ def read_wan_config(folder: ModelFolder) -> WanConfig:
             sees_two=transformer.get("pos_embed_seq_len") is not None,
             control=transformer.get("vace_layers") is not None,
             boundary=_boundary(index),
+            num_side_blocks=len(transformer.get("vace_layers") or ()),
+            decoder_operations=_decoder_operations(vae),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{folder.path} has no complete Wan configuration: {error}") from None
@@ -77,6 +81,24 @@ def read_wan_config(folder: ModelFolder) -> WanConfig:
             f"and {2 * latent_channels + MASK_CHANNELS} (pictures)"
         )
     return config
+
+
+def _decoder_operations(vae: dict[str, Any]) -> float:
+    """Of the convolutions of residual blocks and of what doubles the picture between them; the rest is little."""
+    base, patch = vae.get("decoder_base_dim") or vae["base_dim"], vae.get("patch_size") or 1
+    widths = [base * factor for factor in (vae["dim_mult"][-1], *reversed(vae["dim_mult"]))]
+    doubles = list(reversed(vae["temperal_downsample"]))
+    total, flat = 0.0, not vae.get("is_residual", False)
+    for level, width in enumerate(widths[1:]):
+        last = level == len(widths) - 2
+        share = 0.25 ** (len(widths) - 2 - level) / patch**2 / 2 ** sum(doubles[level:])
+        before = widths[level] // 2 if flat and level else widths[level]
+        convs = 27 * (before * width + width**2) + vae["num_res_blocks"] * 54 * width**2
+        total += 2 * convs * share
+        if not last:
+            grown = share * 4 * (2 if doubles[level] else 1)
+            total += 2 * grown * 9 * width * (width // 2 if flat else width) + 2 * share * 6 * width**2
+    return total
 
 
 def _boundary(index: dict[str, Any]) -> float | None:

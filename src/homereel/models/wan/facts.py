@@ -19,8 +19,12 @@ from homereel.models.shared_facts import ITEM_BYTES, FolderFacts, texts_of
 from homereel.models.text import Tokenizer
 from homereel.models.wan.config import WanConfig
 
-# A clip whose widest layer is larger is decoded group by group, as diffusers does, to bound memory.
-WHOLE_DECODE_BYTES = 256 * 1024**2
+# A clip whose widest layer is larger is encoded group by group, as diffusers does, to bound memory.
+WHOLE_ENCODE_BYTES = 256 * 1024**2
+# So many bytes of the decoder's last layer are made at once, as far as they can be cut: about what a cache holds.
+PIECE_BYTES = 16 * 1024**2
+# Latent frames, besides a first one, of a clip that is gone on from which the network sees: they tell how things move.
+CARRIED = 2
 # The decoder's peak in multiples of its widest layer, measured on the CPU from 17 x 96 x 96 to 49 x 256 x 256.
 LAYERS_AT_ONCE = 11
 
@@ -50,8 +54,9 @@ class WanFacts(FolderFacts):
             return frozenset({"text", *OPTIONS})
         if config.picture_channels:
             takes_last = config.sees_two or not config.sees_pictures
-            return frozenset({"text", "image", *(["last"] if takes_last else [])})
-        return frozenset({"text", "video", "strength", *(["image"] if config.first_frame else [])})
+            return frozenset({"text", "image", "refine", *(["last"] if takes_last else [])})
+        known = ["image", "extend"] if config.first_frame else []
+        return frozenset({"text", "video", "strength", "refine", *known})
 
     @property
     def required(self) -> frozenset[str]:
@@ -81,6 +86,7 @@ class WanFacts(FolderFacts):
             num_heads=config.num_heads,
             head_size=config.features // config.num_heads,
             residual_ratios=residual_ratios(self.model),
+            num_side_blocks=config.num_side_blocks,
         )
 
     def shapes(self, *, width: int, height: int, num_frames: int, dtype: str) -> Shapes:
@@ -89,14 +95,18 @@ class WanFacts(FolderFacts):
         latents = (1, config.latent_channels, frames, height // config.scale, width // config.scale)
         num_tokens = math.prod(latents[2:]) // math.prod(config.patch)
         item = ITEM_BYTES[dtype]
-        widest = self.widest_layer_bytes(latents, item_bytes=item)
-        at_once = 1 if widest <= WHOLE_DECODE_BYTES else min(1, 2 / frames)
+        piece = min(frames, 1 + self.latents_at_once(width=width, height=height, item_bytes=item))
+        widest = self.widest_layer_bytes((*latents[:2], piece, *latents[3:]), item_bytes=item)
+        decode_bytes = round(LAYERS_AT_ONCE * widest) + num_frames * height * width * 3
         return Shapes(
             latents=latents,
             num_tokens=num_tokens,
             denoise_bytes=num_tokens * (8 * config.features + 2 * config.feed_forward) * item
             + 8 * math.prod(latents) * 4,
-            decode_bytes=round(LAYERS_AT_ONCE * widest * at_once) + num_frames * height * width * 3 * 6,
+            decode_bytes=decode_bytes,
+            tile_bytes=decode_bytes + 2 * num_frames * height * width * 3 * item,
+            text_tokens=self.max_tokens,
+            decode_operations=config.decoder_operations * num_frames * height * width,
         )
 
     def stages(self, plan: Plan) -> tuple[Stage, ...]:
@@ -104,7 +114,21 @@ class WanFacts(FolderFacts):
         batch, channels, frames, *size = shapes.latents
         references = plan.num_references if self.config.control else 0
         kept = 0 if plan.strength is None else plan.steps - max(1, int(plan.steps * plan.strength))
-        return (Stage(noise=((batch, channels, frames + references, *size),), num_steps=plan.steps, first_step=kept),)
+        frames = frames + references - self.frames_behind(plan)
+        return (Stage(noise=((batch, channels, frames, *size),), num_steps=plan.steps, first_step=kept),)
+
+    def frames_behind(self, plan: Plan) -> int:
+        """Latent frames of a clip that is gone on from which lie before what the network sees of it."""
+        kept = 0 if plan.extend_from is None else (plan.extend_from - 1) // self.config.frame_scale + 1
+        return max(0, kept - 1 - CARRIED)
+
+    def latents_at_once(self, *, width: int, height: int, item_bytes: int) -> int:
+        """How many latent frames the decoder takes together."""
+        size = (height // self.config.scale, width // self.config.scale)
+        two, one = (self.widest_layer_bytes((1, 1, frames, *size), item_bytes=item_bytes) for frames in (2, 1))
+        fitting = PIECE_BYTES // (two - one)
+        # Fours and twos go well with filtering in time.
+        return max(1, fitting // 4 * 4 if fitting > 4 else fitting // 2 * 2)
 
     def widest_layer_bytes(self, latents: Sequence[int], *, item_bytes: int) -> int:
         """Bytes of the decoder's widest layer for a whole clip whose latents have this shape (B, C, T, H, W)."""

@@ -5,7 +5,7 @@ Shape letters: B batch, C channels, T frames, H height, W width, L text tokens, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +14,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from homereel.core.errors import GenerationFailed
 from homereel.core.inputs import Inputs
 from homereel.core.plan import Plan
 from homereel.core.protocols import StepTime, Use
 from homereel.core.sound import Sound
 from homereel.models.eight_bit import SCALE, int8_layers, stays_int8, unpack_int8_layers, with_int8_layers
 from homereel.models.network_pass import named_pass
-from homereel.models.picture import fit_picture, fit_video, to_frames
+from homereel.models.picture import checked_frames, fit_picture, fit_video, to_frames
+from homereel.models.tiled_decode import Tile, decode_in_tiles
 from homereel.models.tuned_attention import put_projections
-from homereel.models.wan.facts import WHOLE_DECODE_BYTES, WanFacts
-from homereel.models.wan.pictures import control_latents, encode_clip, known_frames, look_at, picture_channels
-from homereel.models.wan.vae import decode_latents, latent_statistics
+from homereel.models.wan.facts import WHOLE_ENCODE_BYTES, WanFacts
+from homereel.models.wan.pictures import (
+    control_latents,
+    encode_clip,
+    known_frames,
+    look_at,
+    picture_channels,
+    resize_latents,
+)
+from homereel.models.wan.stream import decode_pieces
+from homereel.models.wan.vae import restore_latents
 from homereel.sampling import classifier_free_guidance, noise_alone
 from homereel.weights.load import load_network
 
@@ -33,14 +41,16 @@ from homereel.weights.load import load_network
 PREVIEW_FRAMES = 8
 PREVIEW_SCALE = 0.5
 PREVIEW_CELLS = 24
+PREVIEW_AT_ONCE = 8  # latent frames
 
 
 @dataclass(frozen=True)
 class WanConditions:
     """What steers a clip; None is what was not given.
 
-    Texts are (1, L, D); the rest are latents (1, C, T, H, W): of the first frame (T is 1), of known frames and the
-    channels that name them, of footage, of VACE's control. `seen` is CLIP's look at the pictures.
+    Texts are (1, L, D); the rest are latents (1, C, T, H, W): of the first frame (T is 1; more where a clip goes on
+    from another), of known frames and the channels that name them, of footage or a clip to be refined, of VACE's
+    control, of the clip that is gone on from. `seen` is CLIP's look at the pictures.
     """
 
     prompt: Tensor
@@ -50,6 +60,7 @@ class WanConditions:
     seen: Tensor | None = None
     control: Tensor | None = None
     footage: Tensor | None = None
+    before: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -111,10 +122,35 @@ class WanFamily(WanFacts):
         elif inputs.first is not None:
             with use("vae") as vae:
                 found["first_frame"] = encode_clip(vae, fit_picture(inputs.first, **size)[None, :, None], whole=True)
+        if plan.extend_from is not None:
+            with use("vae") as vae:
+                return found | self._go_on_from(vae, inputs, plan=plan, whole=whole)
+        if inputs.kept is not None:
+            shapes = self.shapes(width=plan.width, height=plan.height, num_frames=plan.num_frames, dtype=plan.dtype)
+            found["footage"] = resize_latents(inputs.kept, size=shapes.latents[-2:])
         if inputs.video is not None:
             with use("vae") as vae:
                 found["footage"] = encode_clip(vae, fit_video(inputs.video, **size)[None], whole=whole)
         return found
+
+    def _go_on_from(self, vae: Any, inputs: Inputs, *, plan: Plan, whole: bool) -> dict[str, Tensor]:
+        """The clip that is gone on from, and what the network sees of it: its last latents as they are, and before
+        them one of a single frame, as every clip begins with."""
+        kept = (plan.extend_from or 1) - 1
+        before = inputs.kept
+        if before is None:
+            assert inputs.video is not None, "a clip that is gone on from is there as latents or as frames"
+            video = fit_video(inputs.video, width=plan.width, height=plan.height)
+            before = encode_clip(vae, video[None, :, : kept + 1], whole=whole)
+        before = before[:, :, : kept // self.config.frame_scale + 1].to(vae.device)
+        behind = self.frames_behind(plan)
+        if behind == 0:
+            return {"before": before, "first_frame": before}
+        last = before[:, :, :0]
+        for last in decode_pieces(vae, restore_latents(vae, before[:, :, : behind + 1]), at_once=1):  # noqa: B007
+            pass  # a film may be long: no more than a piece of it is held
+        first = encode_clip(vae, last[:, :, -1:].clamp(-1, 1), whole=True)
+        return {"before": before, "first_frame": torch.cat([first, before[:, :, behind + 1 :]], dim=2)}
 
     def begin(
         self,
@@ -156,7 +192,7 @@ class WanFamily(WanFacts):
             known = torch.cat([known, conditions.channels.to(known)], dim=1)
         extra: dict[str, Tensor] = {}
         if conditions.seen is not None:
-            extra["encoder_hidden_states_image"] = conditions.seen.to(denoiser.dtype)
+            extra["encoder_hidden_states_image"] = conditions.seen.to(known.device, denoiser.dtype)
         if conditions.control is not None:
             extra["control_hidden_states"] = conditions.control.to(known.device, denoiser.dtype)
         timestep = self._times(latents, timestep=time.timestep, conditions=conditions)
@@ -167,7 +203,7 @@ class WanFamily(WanFacts):
                 velocity: Tensor = denoiser(
                     hidden_states=known.to(denoiser.dtype),
                     timestep=timestep,
-                    encoder_hidden_states=text.to(denoiser.dtype),
+                    encoder_hidden_states=text.to(known.device, denoiser.dtype),
                     return_dict=False,
                     **extra,
                 )[0]
@@ -191,20 +227,33 @@ class WanFamily(WanFacts):
         done: Tensor | None,  # noqa: ARG002
     ) -> Tensor:
         references = plan.num_references if self.config.control else 0
-        return self._settle(latents, conditions=conditions)[:, :, references:]
+        settled = self._settle(latents, conditions=conditions)[:, :, references:]
+        if conditions.before is None or conditions.first_frame is None:
+            return settled
+        return torch.cat([conditions.before.to(settled), settled[:, :, conditions.first_frame.shape[2] :]], dim=2)
+
+    def decode_sound(self, latents: Tensor, *, plan: Plan, use: Use) -> Sound | None:  # noqa: ARG002
+        return None
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor, *, plan: Plan, use: Use) -> tuple[NDArray[np.uint8], Sound | None]:
+    def decode(self, latents: Tensor, *, plan: Plan, use: Use) -> Generator[NDArray[np.uint8]]:
         with use("vae") as vae:
-            mean, spread = (part.to(latents) for part in latent_statistics(vae))
-            latents_BCTHW = (latents * spread + mean).to(vae.device, vae.dtype)
-            if self._fits_whole(plan, item_bytes=vae.dtype.itemsize):
-                video = decode_latents(vae, latents_BCTHW)
-            else:
-                video = vae.decode(latents_BCTHW, return_dict=False)[0]
-            if not bool(torch.isfinite(video).all()):
-                raise GenerationFailed("the decoded frames hold numbers that are not finite; try another seed")
-            return to_frames(video[0]), None
+            yield from checked_frames(self._decoded(vae, restore_latents(vae, latents), plan=plan))
+
+    def _decoded(self, vae: Any, latents: Tensor, *, plan: Plan) -> Iterator[Tensor]:
+        """Piece by piece without a seam; in tiles only where a single frame is too large."""
+
+        def pieces(part: Tensor, *, width: int, height: int) -> Iterator[Tensor]:
+            at_once = self.latents_at_once(width=width, height=height, item_bytes=vae.dtype.itemsize)
+            return decode_pieces(vae, part, at_once=at_once)
+
+        tiles = None if plan.residency is None else plan.residency.vae_tiles
+        if tiles is None or (tiles[1] >= plan.height and tiles[2] >= plan.width):
+            return pieces(latents, width=plan.width, height=plan.height)
+        tile = Tile.of(tiles, frame_scale=self.config.frame_scale, scale=self.config.scale)
+        return decode_in_tiles(
+            lambda part: torch.cat(list(pieces(part, width=tiles[2], height=tiles[1])), dim=2), latents, tile=tile
+        )
 
     @torch.inference_mode()
     def preview(self, stage: int, latents: Tensor, *, plan: Plan, use: Use) -> NDArray[np.uint8]:  # noqa: ARG002
@@ -213,8 +262,8 @@ class WanFamily(WanFacts):
         scale = min(PREVIEW_SCALE, PREVIEW_CELLS / max(latents.shape[-2:]))
         small = nn.functional.interpolate(latents, scale_factor=(1, scale, scale), mode="area")
         with use("vae") as vae:
-            mean, spread = (part.to(latents) for part in latent_statistics(vae))
-            video = decode_latents(vae, (small * spread + mean).to(vae.device, vae.dtype))
+            pieces = list(decode_pieces(vae, restore_latents(vae, small), at_once=PREVIEW_AT_ONCE))
+        video = torch.cat(pieces, dim=2)
         chosen = torch.linspace(0, video.shape[2] - 1, min(PREVIEW_FRAMES, video.shape[2])).round().long()
         return to_frames(video[0, :, chosen.to(video.device)].nan_to_num())
 
@@ -225,13 +274,13 @@ class WanFamily(WanFacts):
         return tuple(denoiser.vace_blocks) if self.config.control else ()
 
     def _settle(self, latents: Tensor, *, conditions: WanConditions) -> Tensor:
-        """Put a given first frame in the place of what was computed there."""
+        """Put what is known at the start in the place of what was computed there."""
         if conditions.first_frame is None:
             return latents
-        return torch.cat([conditions.first_frame.to(latents), latents[:, :, 1:]], dim=2)
+        return torch.cat([conditions.first_frame.to(latents), latents[:, :, conditions.first_frame.shape[2] :]], dim=2)
 
     def _times(self, latents: Tensor, *, timestep: Tensor, conditions: WanConditions) -> Tensor:
-        """One time for the clip (1,); with a first frame one a token (1, tokens), 0 where it is known."""
+        """One time for the clip (1,); with a known start one a token (1, tokens), 0 where it is known."""
         timestep = timestep.to(latents.device)
         if conditions.first_frame is None:
             return timestep.expand(1)
@@ -239,13 +288,13 @@ class WanFamily(WanFacts):
             side // patch for side, patch in zip(latents.shape[2:], self.config.patch, strict=True)
         )
         times = timestep.float().repeat(frames, rows * columns)
-        times[0] = 0
+        times[: conditions.first_frame.shape[2]] = 0
         return times.reshape(1, -1)
 
     def _fits_whole(self, plan: Plan, *, item_bytes: int) -> bool:
         """Whether the VAE may take the clip in one go."""
         shapes = self.shapes(width=plan.width, height=plan.height, num_frames=plan.num_frames, dtype=plan.dtype)
-        return self.widest_layer_bytes(shapes.latents, item_bytes=item_bytes) <= WHOLE_DECODE_BYTES
+        return self.widest_layer_bytes(shapes.latents, item_bytes=item_bytes) <= WHOLE_ENCODE_BYTES
 
     def _image_processor(self) -> Any:
         from transformers import CLIPImageProcessor

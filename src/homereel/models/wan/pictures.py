@@ -29,6 +29,16 @@ def encode_clip(vae: Any, video_BCTHW: Tensor, *, whole: bool) -> Tensor:
     return (latents.float() - mean) / spread
 
 
+def resize_latents(latents_BCTHW: Tensor, *, size: Sequence[int]) -> Tensor:
+    """The same clip at another size (H, W): bicubic, for what that leaves soft is covered by noise."""
+    _, _, frames, *old = latents_BCTHW.shape
+    if tuple(old) == tuple(size):
+        return latents_BCTHW
+    pictures = latents_BCTHW[0].transpose(0, 1).float()
+    large = functional.interpolate(pictures, size=tuple(size), mode="bicubic", align_corners=False, antialias=True)
+    return large.view(frames, -1, *size).transpose(0, 1)[None]
+
+
 def known_frames(inputs: Inputs, *, plan: Plan) -> Tensor:
     """(1, 3, T, H, W): the given pictures at their frames, grey elsewhere."""
     video = torch.zeros(1, 3, plan.num_frames, plan.height, plan.width)

@@ -1,7 +1,8 @@
-"""Wan's video autoencoder run over a whole clip at once, instead of frame group by frame group.
+"""Wan's video autoencoder run over a whole clip at once, with gradients: for training, and to encode.
 
 diffusers' own path feeds causal convolutions through a cache, one latent frame at a time. Over a whole clip the
-same causal padding gives the same numbers (within float rounding), trains, and is faster where memory allows.
+same causal padding gives the same numbers (within float rounding), trains, and is faster where memory allows. What is
+only looked at is decoded by `stream.py`.
 Shape letters: B batch, C channels, T frames, H height, W width.
 """
 
@@ -44,6 +45,12 @@ def latent_statistics(vae: Any) -> tuple[Tensor, Tensor]:
     mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
     spread = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
     return mean, spread
+
+
+def restore_latents(vae: Any, latents_BCTHW: Tensor) -> Tensor:
+    """Normalised latents as the decoder takes them: with their mean and spread, where the decoder is."""
+    mean, spread = (part.to(latents_BCTHW) for part in latent_statistics(vae))
+    return (latents_BCTHW * spread + mean).to(vae.device, vae.dtype)
 
 
 def patchify(video_BCTHW: Tensor, patch: int) -> Tensor:
