@@ -1,10 +1,12 @@
 """The Triton kernels of fused norms against the reference, without a GPU.
 
-`test_fused_norm_interpreter.py` runs these in a process of their own, for which the interpreter is chosen.
+`test_interpreter.py` runs these in a process for which the interpreter is chosen.
 Tolerance: float32 sums in another order, a few units in the last of 24 bits, and one of fp16's 11.
 """
 
 from __future__ import annotations
+
+from itertools import product
 
 import pytest
 import torch
@@ -13,22 +15,31 @@ from torch import Tensor
 from homereel.kernels.fused_norm import reference
 from homereel.kernels.int8_linear import Scheme
 from homereel.kernels.int8_linear import reference as int8_reference
+from tests.kernels.slow import slow
 
-TYPES = [(torch.float32, 1e-5), (torch.float16, 2**-10)]
+FLOAT32, FLOAT16 = (torch.float32, 1e-5), (torch.float16, 2**-10)
+BOTH = (True, False)
+MODULATE, WEIGHTS, RMS = (True, True), (False, True), (True, False)  # whether one is added, whether it is centred
 
 
 def random(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=str)
-@pytest.mark.parametrize("interleaved", [True, False], ids=["interleaved", "halves"])
-@pytest.mark.parametrize("shared", [True, False], ids=["angles of all heads", "angles of each"])
-@pytest.mark.parametrize("group", ["token", "head"])
-@pytest.mark.parametrize("sizes", [(3, 12), (1, 2), (5, 64)], ids=str)
+@pytest.mark.parametrize(
+    ("sizes", "group", "shared", "interleaved", "kind"),
+    [
+        *(((3, 12), *case, FLOAT32) for case in product(("token", "head"), (True, False), (True, False))),
+        *(((5, 64), "token", True, interleaved, FLOAT16) for interleaved in (True, False)),
+        *(((1, 2), "token", True, True, FLOAT32), ((1, 2), "head", False, False, FLOAT16)),
+        *slow(*product(((3, 12), (1, 2), (5, 64)), ("token", "head"), BOTH, BOTH, (FLOAT32, FLOAT16))),
+    ],
+    ids=str,
+)
 def test_rms_norm_and_rope(
     sizes: tuple[int, int], group: str, shared: bool, interleaved: bool, kind: tuple[torch.dtype, float]
 ) -> None:
+    """Heads and their size; norms over a token or a head; angles of all heads or of each."""
     from homereel.kernels.fused_norm import triton as kernels
 
     (heads, head_size), (dtype, tolerance) = sizes, kind
@@ -45,12 +56,19 @@ def test_rms_norm_and_rope(
     torch.testing.assert_close(plain, wanted, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), TYPES, ids=str)
-@pytest.mark.parametrize("channels", [1, 48, 130])
-@pytest.mark.parametrize("asked", [(True, True), (False, True), (True, False)], ids=["modulate", "weights", "rms"])
-def test_norm_and_modulation(asked: tuple[bool, bool], channels: int, dtype: torch.dtype, tolerance: float) -> None:
+@pytest.mark.parametrize(
+    ("asked", "channels", "kind"),
+    [
+        *((MODULATE, 130, FLOAT32), (MODULATE, 130, FLOAT16), (MODULATE, 1, FLOAT32)),
+        *((WEIGHTS, 48, FLOAT32), (RMS, 130, FLOAT32), (RMS, 48, FLOAT16)),
+        *slow(*product((MODULATE, WEIGHTS, RMS), (1, 48, 130), (FLOAT32, FLOAT16))),
+    ],
+    ids=str,
+)
+def test_norm_and_modulation(asked: tuple[bool, bool], channels: int, kind: tuple[torch.dtype, float]) -> None:
     from homereel.kernels.fused_norm import triton as kernels
 
+    dtype, tolerance = kind
     x = (random(2, 5, channels) + 2).to(dtype)
     wide = random(2, 6, channels)  # tables are parts of one, as in a block
     for gain, offset in ((wide[:, 1:2], wide[:, :1]), (wide[:, 1:], None), (None, wide[:1, 1:]), (None, None)):

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.kernels.compile_for import CAPABILITIES, NEEDS_TRITON, Compiled, compile_for
+from tests.kernels.slow import slow
 
 pytest.importorskip("triton", reason=NEEDS_TRITON)
-ENDS = [80, 90, 120]  # what lies between is compiled the same way, without matrix instructions
 STRIDES = ("x_stride_b", "x_stride_l", "cos_stride_b", "cos_stride_l", "cos_stride_h", "sin_stride_b", "sin_stride_l")
 
 
@@ -20,11 +20,13 @@ def check(compiled: Compiled) -> None:
     assert compiled.instructions(r"st\.global[\w.:]*v4")
 
 
-@pytest.mark.parametrize("capability", ENDS)
 @pytest.mark.parametrize(
-    ("group_size", "interleaved"),
-    [(1536, True), (5120, True), (5120, False), (128, True)],
-    ids=["Wan 1.3B", "Wan 14B", "halves", "a head"],
+    ("group_size", "interleaved", "capability"),
+    [
+        *((5120, True, capability) for capability in CAPABILITIES),
+        *((1536, True, 90), (5120, False, 90), (128, True, 90)),  # Wan 1.3B, LTX-2's halves, a head of HunyuanVideo
+        *slow(*((*group, end) for group in ((1536, True), (5120, False), (128, True)) for end in (80, 120))),
+    ],
 )
 def test_rms_norm_and_rope(group_size: int, interleaved: bool, capability: int) -> None:
     from homereel.kernels.fused_norm import triton as kernels
@@ -48,13 +50,20 @@ def test_rms_norm_and_rope(group_size: int, interleaved: bool, capability: int) 
     )
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("written", ["bf16", "i8", "fp8e4nv"])
+@pytest.mark.parametrize(
+    ("written", "capability"),
+    [
+        *(("i8", capability) for capability in CAPABILITIES),
+        ("bf16", 90),
+        ("fp8e4nv", 89),
+        ("fp8e4nv", 100),
+        *slow(*(("bf16", other) for other in CAPABILITIES if other != 90), ("fp8e4nv", 90), ("fp8e4nv", 120)),
+    ],
+)
 def test_norm_and_modulation(written: str, capability: int) -> None:
+    """Into 8 bits it does all that it does otherwise, and more."""
     from homereel.kernels.fused_norm import triton as kernels
 
-    if written == "fp8e4nv" and capability < 89:
-        pytest.skip("no fp8 before 8.9")
     settings: dict[str, Any] = kernels.norm_settings(5120)
     warps = settings.pop("num_warps")
     strides = ("gain_stride_b", "gain_stride_l", "offset_stride_b", "offset_stride_l")
