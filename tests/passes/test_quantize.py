@@ -44,6 +44,21 @@ def test_every_layer_of_the_blocks_but_those_of_modulation(
         assert sum(isinstance(part, QuantizedLinear) for part in block.modules()) == layers_a_block
 
 
+@pytest.mark.parametrize("model", ["wan", "vace", "hunyuan", "ltx"])
+def test_the_memory_that_it_frees_is_known_beforehand(model: str, first_call: FirstCall) -> None:
+    call = first_call(model)
+    tensors = call.family.tensors("transformer")
+    for scheme in MODULES:
+        network = call.load()
+        before = _held_bytes(network)
+        Quantize(scheme).apply(network, call.family)
+        assert before - _held_bytes(network) == Quantize(scheme).freed_bytes(tensors, item_bytes=4) > 0
+
+
+def _held_bytes(network: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+
+
 def test_queries_keys_and_values_quantise_their_input_once(
     first_call: FirstCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:

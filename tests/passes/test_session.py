@@ -33,7 +33,7 @@ def plain(folders: Callable[[str], Path]) -> Request:
 
 def test_a_session_changes_passes_from_clip_to_clip(plain: Request, warm: Session) -> None:
     """Every clip is what a session of its own would make of it, also where weights were given up for 8 bits."""
-    specs = ["", "int8", CACHE, "int8", "", f"int8,{CACHE}", "fused_norms", CACHE, "", "int8", "int8"]
+    specs = ["", "int8", CACHE, "", f"int8,{CACHE}", "fused_norms", "int8", "int8", ""]
     alone: dict[str, str] = {}
     for spec in specs:
         if spec not in alone:
@@ -43,6 +43,15 @@ def test_a_session_changes_passes_from_clip_to_clip(plain: Request, warm: Sessio
     assert [generate(plain.replace(passes=spec), session=warm).frames_sha256 for spec in specs] == [
         alone[spec] for spec in specs
     ]
+
+
+def test_the_plan_reckons_with_layers_in_eight_bits(plain: Request, warm: Session) -> None:
+    whole, eight_bit, sparse = (
+        make_plan(plain.replace(passes=spec), session=warm) for spec in ("", "int8", "sparse_attention:0.5")
+    )
+    assert eight_bit.weight_bytes < whole.weight_bytes
+    assert eight_bit.peak_bytes <= whole.peak_bytes
+    assert (sparse.weight_bytes, sparse.peak_bytes) == (whole.weight_bytes, whole.peak_bytes)
 
 
 def test_two_experts_have_them_both(folders: Callable[[str], Path], tmp_path: Path) -> None:

@@ -57,11 +57,11 @@ LEFT_OUT = [
 
 @pytest.mark.parametrize("model", MODELS)
 def test_blocks_are_left_out_as_often_as_it_says(model: str, first_call: FirstCall) -> None:
-    """In every pass of guidance alike."""
+    """In every pass of guidance alike. The rules know nothing of models, so one of each kind does for most."""
     call = first_call(model)
     network = call.load()
     assert call.family.stages(call.plan)[0].num_steps == 3
-    for cache, first, others in LEFT_OUT:
+    for cache, first, others in LEFT_OUT if model == "wan" else (LEFT_OUT[1], LEFT_OUT[5], LEFT_OUT[8]):
         undo = cache.apply(network, call.family)
         with counted(call.family.blocks(network)) as calls:
             for step in range(4):

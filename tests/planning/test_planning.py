@@ -15,8 +15,9 @@ from homereel.core.model import Blocks, Defaults, Grid, Shapes, Stage
 from homereel.core.plan import Footage, Plan
 from homereel.core.request import Request
 from homereel.planning import machine as machine_module
+from homereel.planning.host_bytes import PROCESS_BYTES
 from homereel.planning.machine import probe_machine, usable_cpus, usable_ram_bytes
-from homereel.planning.memory import PROCESS_BYTES, keeps_all
+from homereel.planning.memory import keeps_all, plan_memory
 from homereel.planning.plan import plan_clip
 
 GIB = 1024**3
@@ -235,6 +236,19 @@ def test_memory_follows_from_weights_shapes_and_room() -> None:
     assert plan_of(Facts(gigabytes=1), machine=CARD).weight_bytes == 3 * GIB // 2
     assert keeps_all(Facts(gigabytes=2), machine=CARD)
     assert not keeps_all(Facts(gigabytes=4), machine=CARD)
+
+
+def test_what_passes_free_is_free_after_loading_only() -> None:
+    """Layers are put in 8 bits when all of a part is there: less is held, and loading takes what it took."""
+    freed = {"transformer": GIB // 2}
+    for gigabytes, beside in ((1, 2), (4, 0)):  # all parts side by side, and one at a time
+        facts = Facts(gigabytes=gigabytes)
+        for tokens, peak in ((1000, gigabytes * GIB), (10**6, round((gigabytes - 0.5) * GIB) + 10**9)):
+            shapes = Shapes((1, 16, 1, 1, 1), tokens, denoise_bytes=tokens * 1000, decode_bytes=0)
+            found = plan_memory(facts, machine=LAPTOP, shapes=shapes, freed=freed)
+            assert found.weight_bytes == (3 * gigabytes * GIB) - GIB // 2
+            text_encoder = gigabytes * GIB + tokens * 1000 + (beside * GIB - GIB // 2 if beside else 0)
+            assert found.peak_bytes == PROCESS_BYTES + max(peak + beside * GIB, text_encoder)
 
 
 def test_plans_are_pure() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,14 +16,19 @@ from homereel.core.machine import Machine
 from homereel.core.protocols import Component, Family, Undo
 from homereel.kernels.int8_linear import QuantizedActivation, Scheme, quantize_weight, support
 from homereel.kernels.int8_linear.modules import BlockInt8Linear, Fp8Linear, Int8Linear, QuantizedLinear
+from homereel.kernels.int8_linear.schemes import scale_shape
 from homereel.passes.blocks import Changes, blocks_of
 from homereel.passes.technique import Technique
+from homereel.weights.safetensors_file import TensorInfo
 
 MODULES: dict[Scheme, type[QuantizedLinear]] = {"int8": Int8Linear, "int8_block": BlockInt8Linear, "fp8": Fp8Linear}
 # Of what lies in the blocks: the projection of sparse attention is float32 by design, modulation sees one token, the
 # gates of heads are a handful of numbers each, and VACE's blocks hand on through layers that began as zeros.
 # Embeddings and the last layer lie outside of the blocks.
 SKIPPED = ("proj_l", "norm", "to_gate_logits", "proj_in", "proj_out")
+# What diffusers calls the repeated blocks of a denoiser, and those beside them; a refiner's are none of these.
+_IN_BLOCKS = re.compile(r"(transformer_|vace_)?blocks\.\d+\..*\.weight")
+_SCALE_BYTES = 4
 # Layers of an attention that are given the same tokens, one after the other.
 _ALIKE = (("to_q", "to_k", "to_v"), ("add_q_proj", "add_k_proj", "add_v_proj"))
 
@@ -64,6 +71,19 @@ class Quantize(Technique):
             changes.undo()
             raise
         return changes.undo
+
+    def freed_bytes(self, tensors: Mapping[str, TensorInfo], *, item_bytes: int) -> int:
+        """What a denoiser of these files takes less once it is in 8 bits, if it was loaded with so many bytes a number.
+
+        It is loaded first, and then changed layer by layer.
+        """
+        freed = 0
+        for name, tensor in tensors.items():
+            if len(tensor.shape) == 2 and tensor.dtype != "I8" and _IN_BLOCKS.fullmatch(name) and not _skipped(name):
+                rows, columns = tensor.shape
+                freed += rows * columns * (item_bytes - 1)
+                freed -= math.prod(scale_shape(rows, columns, scheme=self.scheme)) * _SCALE_BYTES
+        return freed
 
     def _replace(self, owner: nn.Module, names: tuple[str, ...], *, changes: Changes) -> None:
         """Layers that take the same input share what it is in 8 bits."""

@@ -10,6 +10,7 @@ from homereel.core.model import Defaults
 from homereel.core.plan import Plan
 from homereel.core.protocols import ModelFacts
 from homereel.core.request import Request
+from homereel.core.student_times import rcm_times
 
 STUDENT_SAMPLERS = ("rcm", "rcm-ode")
 STUDENT_STEPS = 4
@@ -75,8 +76,6 @@ def _has_its_way(request: Request, defaults: Defaults) -> bool:
 
 
 def _student_times(steps: int, *, sigma_max: float) -> tuple[float, ...]:
-    from homereel.sampling import rcm_times
-
     try:
         return rcm_times(steps, sigma_max=sigma_max)
     except ValueError as error:

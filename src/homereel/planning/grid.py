@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 from homereel.core.errors import InvalidRequest
@@ -36,6 +37,19 @@ def settle_size(
     return width, height, told
 
 
+def nearest_size(aspect: float, *, area: float, grid: Grid) -> tuple[int, int]:
+    """The size on a model's grid that is nearest in shape (width / height) first, in area second."""
+    side = math.sqrt(area)
+    widths = range(grid.width_multiple, min(grid.max_width, int(3 * side)) + 1, grid.width_multiple)
+    heights = range(grid.height_multiple, min(grid.max_height, int(3 * side)) + 1, grid.height_multiple)
+
+    def distance(size: tuple[int, int]) -> float:
+        width, height = size
+        return 2 * abs(math.log(width / height / aspect)) + abs(math.log(width * height / area))
+
+    return min(itertools.product(widths, heights), key=distance)
+
+
 def settle_length(
     request: Request,
     *,
@@ -67,6 +81,17 @@ def settle_length(
     frames = f"{name} {asked:g}" + ("" if request.num_frames is not None else f" frames at {fps:g} fps,")
     reason = f"is more than {grid.max_frames}" if asked > grid.max_frames else _length_rule(grid)
     return used, [f"{frames} {reason}; using {used} ({used / fps:.2f} s)"]
+
+
+def check_goes_on(extend_from: int, *, num_frames: int, grid: Grid) -> None:
+    """Raises InvalidRequest unless a clip of so many frames can hold another's first ones and go on from there."""
+    if (extend_from - 1) % grid.frame_multiple:
+        raise InvalidRequest(f"extend_from {extend_from} {_length_rule(grid)}; give such a number", field="extend_from")
+    if num_frames <= extend_from:
+        raise InvalidRequest(
+            f"num_frames {num_frames} is no more than the {extend_from} that are there; it counts both, so give more",
+            field="num_frames",
+        )
 
 
 def _length_of_footage(frames: int, *, grid: Grid, defaults: Defaults, fps: float) -> tuple[int, list[str]]:

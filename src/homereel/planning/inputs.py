@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from homereel.core.errors import InvalidRequest, UnsupportedInput
-from homereel.core.inputs import OPTIONS
+from homereel.core.inputs import CLIP_OPTIONS, OPTIONS
 from homereel.core.protocols import ModelFacts
 from homereel.core.request import Request
 
@@ -20,11 +20,19 @@ _NAMES = {
     "mask": ("a mask", "mask"),
     "references": ("pictures to refer to", "pictures to refer to"),
 }
+_NO_LATENTS = {
+    "refine": "cannot start from another clip's latents; a Wan model can, and a model for footage takes the clip as "
+    "--video",
+    "extend": "cannot go on from another clip's latents; `homereel extend` goes on from its last frame where the model "
+    "takes a picture",
+}
 
 
 def check_inputs(request: Request, *, model: ModelFacts, models_for: Callable[[str], tuple[str, ...]]) -> None:
     """Raises UnsupportedInput for what the model does not take, naming models that do, or for what it lacks."""
     for kind in request.given:
+        if kind in CLIP_OPTIONS and kind not in model.inputs:
+            raise UnsupportedInput(f"{model.model} {_NO_LATENTS[kind]}", field=kind)
         if kind not in model.inputs:
             others = _few(models_for(kind)) or "none known"
             raise UnsupportedInput(f"{model.model} takes no {_NAMES[kind][1]}; models that do: {others}", field=kind)

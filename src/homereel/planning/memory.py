@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from homereel.core.machine import Machine
 from homereel.core.model import Shapes
 from homereel.core.protocols import ModelFacts
+from homereel.planning.host_bytes import PROCESS_BYTES
 
-# A process with torch and diffusers imported, before any weights, measured on Linux.
-PROCESS_BYTES = 440 * 1024**2
 # Parts stay loaded while they take at most this share of the memory that they live in.
 WARM_SHARE = 0.5
 
@@ -22,16 +22,24 @@ class MemoryPlan:
     peak_bytes: int
 
 
-def plan_memory(model: ModelFacts, *, machine: Machine, shapes: Shapes) -> MemoryPlan:
-    """Staged from shapes alone: text encoder, then denoiser, then VAE, each with its working memory."""
-    weights = _weights(model, dtype=machine.dtype)
-    needs = {part: shapes.decode_bytes if part in model.decoders else shapes.denoise_bytes for part in weights}
+def plan_memory(
+    model: ModelFacts, *, machine: Machine, shapes: Shapes, freed: Mapping[str, int] | None = None
+) -> MemoryPlan:
+    """Staged from shapes alone: text encoder, then denoiser, then VAE, each with its working memory.
+
+    `freed` is what a part takes less once it is loaded, because passes put its layers in 8 bits; while it is loaded it
+    is there as a whole.
+    """
+    loaded = _weights(model, dtype=machine.dtype)
+    held = {part: size - (freed or {}).get(part, 0) for part, size in loaded.items()}
+    needs = {part: shapes.decode_bytes if part in model.decoders else shapes.denoise_bytes for part in loaded}
+    moments = {part: max(loaded[part], held[part] + needs[part]) for part in loaded}
     if keeps_all(model, machine=machine):
-        working = sum(weights.values()) + max(needs.values())
+        working = max(moments[part] + sum(held.values()) - held[part] for part in loaded)
     else:
-        working = max(weights[part] + needs[part] for part in weights)
+        working = max(moments.values())
     process = 0 if machine.device == "cuda" else PROCESS_BYTES
-    return MemoryPlan(weight_bytes=sum(weights.values()), peak_bytes=process + working)
+    return MemoryPlan(weight_bytes=sum(held.values()), peak_bytes=process + working)
 
 
 def keeps_all(model: ModelFacts, *, machine: Machine) -> bool:

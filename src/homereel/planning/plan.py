@@ -10,7 +10,7 @@ from homereel.core.plan import Footage, Plan
 from homereel.core.protocols import ModelFacts
 from homereel.core.request import Request
 from homereel.planning.few_steps import as_student, settle_times, student_remarks
-from homereel.planning.grid import settle_length, settle_size
+from homereel.planning.grid import check_goes_on, settle_length, settle_size
 from homereel.planning.inputs import check_inputs, place_pictures
 from homereel.planning.lora_advice import advised, given_sigmas
 from homereel.planning.memory import plan_memory
@@ -27,14 +27,16 @@ def plan_clip(
     footage: Footage | None = None,
     models_for: Callable[[str], tuple[str, ...]] = lambda _kind: (),
     lora_settings: LoraSettings | None = None,
+    extend_from: int | None = None,
 ) -> Plan:
     """Every setting decided: the request's, else the model's own; what is off the grid is moved and told.
 
     `fresh_seed` is used if the request names none; `picture_size` is (width, height) of what gives the clip its
     proportions; `models_for` names the models that take a kind of input; `lora_settings` are what a LoRA for few steps
-    wants, where the request does not say otherwise. Raises UnsupportedInput if the model does
-    not take what is given, or lacks what it needs, and InvalidRequest for a picture outside the clip or for steps that
-    a student has no times for.
+    wants, where the request does not say otherwise; `extend_from` is the number of frames that are there already.
+
+    Raises UnsupportedInput if the model does not take what is given, or lacks what it needs, and InvalidRequest for a
+    picture outside the clip, for steps that a student has no times for, or for a clip that does not go on.
     """
     check_inputs(request, model=model, models_for=models_for)
     known, grid = advised(model.defaults, lora_settings), model.grid
@@ -49,12 +51,14 @@ def plan_clip(
         footage_frames=None if footage is None else footage.frames_at(fps),
         may_go_on="mask" in model.inputs,
     )
+    if extend_from is not None:
+        check_goes_on(extend_from, num_frames=num_frames, grid=grid)
     steps, sigmas = settle_times(
         request, model=model, defaults=defaults, lora_sigmas=given_sigmas(request, lora_settings)
     )
     shapes = model.shapes(width=width, height=height, num_frames=num_frames, dtype=machine.dtype)
     memory = plan_memory(model, machine=machine, shapes=shapes)
-    remade = footage is not None and "strength" in model.inputs
+    remade = request.refine is not None or (footage is not None and "strength" in model.inputs)
     settled = Plan(
         model=model.model,
         family=model.name,
@@ -69,6 +73,7 @@ def plan_clip(
         sampler=request.sampler or defaults.sampler,
         seed=fresh_seed if request.seed is None else request.seed,
         strength=(request.strength or defaults.strength) if remade else None,
+        extend_from=extend_from,
         keyframes=place_pictures(request, fps=fps, num_frames=num_frames),
         num_references=len(request.references),
         sound=request.sound and model.makes_sound,

@@ -1,0 +1,137 @@
+"""Measures how fast this machine is at what clips are made of, in half a minute, for `homereel doctor --calibrate`.
+
+Each figure is the median of a few runs of a piece that is large enough for this machine, in the number format that it
+computes in. What cannot be measured here keeps what is known of its kind.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from homereel.core.machine import Machine, Rates
+from homereel.planning.rates import known_rates
+
+_RUNS = 5
+_DISK_BYTES = 64 * 1024**2
+_SMALL_CALLS = 300
+
+
+def measure_rates(machine: Machine, *, folder: Path) -> Rates:
+    """Its rates, measured; a file is written in `folder` for a moment."""
+    import torch
+
+    dtype, device = getattr(torch, machine.dtype), machine.device
+    scale = 8 if device == "cuda" else 1
+    known, matrix = known_rates(machine), _matrix(device, dtype, side=1024 * scale)
+    return replace(
+        known,
+        matrix=matrix,
+        matrix_8bit=known.matrix_8bit / known.matrix * matrix,
+        attention=_attention(device, dtype, tokens=1024 * scale),
+        conv=_conv(device, dtype, side=24 * scale),
+        memory=_memory(device, num_values=2**22 * scale**2),
+        copy=_copy(device) if device == "cuda" else known.copy,
+        disk=_disk(folder),
+        call_seconds=_call(device),
+        encode=_encode(folder),
+        measured=True,
+    )
+
+
+def _seconds(work: Callable[[], Any], *, device: str) -> float:
+    """The median of some runs after one that warms up."""
+    import torch
+
+    found = []
+    for _ in range(_RUNS + 1):
+        started = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - started)
+    return max(1e-9, statistics.median(found[1:]))
+
+
+def _matrix(device: str, dtype: Any, *, side: int) -> float:
+    import torch
+
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    return 2 * side**3 / _seconds(lambda: a @ b, device=device)
+
+
+def _attention(device: str, dtype: Any, *, tokens: int) -> float:
+    import torch
+
+    q, k, v = (torch.randn(1, 8, tokens, 64, device=device, dtype=dtype) for _ in range(3))
+    attend = torch.nn.functional.scaled_dot_product_attention
+    return 4 * tokens**2 * 8 * 64 / _seconds(lambda: attend(q, k, v), device=device)
+
+
+def _conv(device: str, dtype: Any, *, side: int) -> float:
+    import torch
+
+    channels = 64
+    x = torch.randn(1, channels, 6, side, side, device=device, dtype=dtype)
+    weight = torch.randn(channels, channels, 3, 3, 3, device=device, dtype=dtype)
+    operations = 2 * 27 * channels**2 * x[0, 0].numel()
+    return operations / _seconds(lambda: torch.nn.functional.conv3d(x, weight, padding=1), device=device)
+
+
+def _memory(device: str, *, num_values: int) -> float:
+    import torch
+
+    x = torch.randn(num_values, device=device)
+    return 2 * x.numel() * x.element_size() / _seconds(lambda: torch.nn.functional.silu(x), device=device)
+
+
+def _copy(device: str) -> float:
+    import torch
+
+    source = torch.empty(256 * 1024**2, dtype=torch.uint8, pin_memory=True)
+    target = torch.empty_like(source, device=device)
+    return source.numel() / _seconds(lambda: target.copy_(source, non_blocking=True), device=device)
+
+
+def _call(device: str) -> float:
+    """A small layer's own time, most of which is not arithmetic."""
+    import torch
+
+    x = torch.randn(64, 64, device=device)
+
+    def calls() -> None:
+        for _ in range(_SMALL_CALLS):
+            torch.add(x, x)
+
+    return _seconds(calls, device=device) / _SMALL_CALLS
+
+
+def _disk(folder: Path) -> float:
+    """Reading what was just written may come from memory: then that is what loading a model again will be like."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".rate-") as file:
+        file.write(bytes(_DISK_BYTES))
+        file.flush()
+        path = Path(file.name)
+        return _DISK_BYTES / _seconds(path.read_bytes, device="cpu")
+
+
+def _encode(folder: Path) -> float:
+    """Pixels a second into an mp4, of frames that are neither empty nor noise."""
+    import numpy as np
+
+    from homereel import media
+
+    frames, height, width = 24, 240, 416
+    x, y, t = np.meshgrid(np.arange(width), np.arange(height), np.arange(frames), indexing="xy")
+    moving = np.stack([x + 3 * t, y + 2 * t, (x * y) // 64 + t], axis=-1)
+    picture = np.ascontiguousarray(moving.transpose(2, 0, 1, 3).astype(np.uint8))
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        started = time.perf_counter()
+        media.write_clip(picture, Path(made) / "rate.mp4", fps=24)
+        return frames * height * width / (time.perf_counter() - started)
