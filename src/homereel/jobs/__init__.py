@@ -1,0 +1,1 @@
+"""Queued work that outlives its processes: the store, each job's folder, and who watches over workers."""
