@@ -1,0 +1,109 @@
+"""Plans requests in this process, without weights: a request that cannot be carried out is refused before it is queued.
+
+torch is imported with the first plan, which takes seconds; `warm` does that ahead of time.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from homereel.core.errors import HomereelError, UnsupportedInput
+from homereel.core.gpu import has_cuda_gpu
+from homereel.core.machine import Machine
+from homereel.core.request import Request
+from homereel.server.attachments import attachments, with_paths
+
+if TYPE_CHECKING:
+    from homereel.core.plan import Plan
+    from homereel.engine.session import Session
+
+_PROBE = (
+    "import json; from homereel.planning.machine import probe_machine; print(json.dumps(probe_machine().as_dict()))"
+)
+_PROBE_SECONDS = 120
+
+
+class Planner:
+    """May be used from several threads; it plans one request at a time.
+
+    With `any_folder` a model may be named by its folder; a stranger may only name what is installed.
+    """
+
+    def __init__(self, *, any_folder: bool = False) -> None:
+        self._any_folder = any_folder
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+
+    def warm(self) -> None:
+        """Have everything ready for the first plan."""
+        with self._lock:
+            self._ready()
+
+    def plan(self, fields: Mapping[str, Any]) -> Plan:
+        """What would be made of a request here.
+
+        Raises what the engine raises; paths of ours do not stand in a message. Raises UnsupportedInput for a clip that
+        needs more memory than there is.
+        """
+        from homereel.engine.generate import make_plan
+
+        try:
+            request = Request.parse(with_paths(fields))
+            if request.model is not None and not self._any_folder:
+                _check_name(request.model)
+            with self._lock:
+                session = self._ready()
+                plan = make_plan(request, session=session)
+                _check_memory(plan, machine=session.machine)
+        except HomereelError as error:
+            error.args = (_without_paths(str(error), fields),)
+            raise
+        return plan
+
+    def _ready(self) -> Session:
+        from homereel.server.planning_session import PlanningSession
+
+        if self._session is None:
+            self._session = PlanningSession(machine=_machine())
+        return self._session
+
+
+def _machine() -> Machine | None:
+    """Another process looks at a GPU: whoever has looked holds hundreds of megabytes of its memory."""
+    if not has_cuda_gpu():
+        return None
+    told = subprocess.run(
+        [sys.executable, "-c", _PROBE], stdout=subprocess.PIPE, timeout=_PROBE_SECONDS, check=False, text=True
+    )
+    return Machine.read(json.loads(told.stdout)) if told.returncode == 0 else None
+
+
+def _check_name(model: str) -> None:
+    """Raises UnknownModel for anything but a name."""
+    from homereel.models.registry import find_card
+    from homereel.weights.imported import imported_model
+
+    if imported_model(model) is None:
+        find_card(model)
+
+
+def _check_memory(plan: Plan, *, machine: Machine) -> None:
+    room = machine.vram_bytes if machine.device == "cuda" and machine.vram_bytes else machine.ram_bytes
+    if plan.peak_bytes > room:
+        raise UnsupportedInput(
+            f"{plan.width}x{plan.height} with {plan.num_frames} frames of {plan.model} needs about "
+            f"{plan.peak_bytes / 1e9:.1f} GB of memory, and {machine.name} has {room / 1e9:.1f} GB; "
+            "ask for a smaller size, fewer frames or a smaller model",
+            field="size",
+        )
+
+
+def _without_paths(text: str, fields: Mapping[str, Any]) -> str:
+    for each in attachments(fields):
+        text = text.replace(str(each.path), each.shown)
+    return text
