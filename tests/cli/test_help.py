@@ -12,11 +12,25 @@ import pytest
 from homereel.cli import commands
 from tests.cli.conftest import Cli
 
-HEAVY = {"torch", "numpy", "pydantic", "av", "PIL", "diffusers", "transformers", "tokenizers", "safetensors"}
+HEAVY = {
+    "torch",
+    "numpy",
+    "pydantic",
+    "av",
+    "PIL",
+    "diffusers",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "sqlalchemy",
+}
 COMMANDS = [
-    ["generate"], ["info"], ["replay"], ["compare"], ["models"], ["models", "info"], ["models", "pull"],
+    ["generate"], ["drafts"], ["refine"], ["extend"], ["vary"], ["upscale"], ["storyboard"], ["prompt"],
+    ["info"], ["replay"], ["compare"], ["models"], ["models", "info"], ["models", "pull"],
     ["models", "rm"], ["models", "scan"], ["models", "import"], ["lora"], ["lora", "check"], ["exam"], ["fidelity"],
-    ["train"], ["train", "pocket"],
+    ["serve"], ["mcp"], ["bench"], ["train"], ["train", "pocket"], ["jobs"], ["jobs", "list"], ["jobs", "show"],
+    ["jobs", "cancel"], ["jobs", "pause"], ["jobs", "resume"], ["jobs", "move"], ["jobs", "retry"],
+    ["jobs", "logs"], ["jobs", "rm"],
 ]  # fmt: skip
 
 SHOW_MODULES = """
@@ -29,7 +43,9 @@ except SystemExit as leave:
 """
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["info", "-h"], ["train", "-h"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["info", "-h"], ["train", "-h"], ["jobs", "-h"]], ids=" ".join
+)
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     """typer itself takes pydantic, if it is installed, to read the options of a command."""
     done = subprocess.run([sys.executable, "-c", SHOW_MODULES, *words], capture_output=True, check=True)

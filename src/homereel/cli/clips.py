@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,13 @@ from homereel.cli.progress import Display, show_progress
 from homereel.cli.stop import StopSwitch
 from homereel.cli.targets import automatic_names
 from homereel.cli.wish import Job, Wish, plan_jobs
-from homereel.core.errors import Stopped
+from homereel.core.errors import InvalidRequest, Stopped
+from homereel.core.gpu import has_cuda_gpu
 
 if TYPE_CHECKING:
+    from homereel.core.machine import Machine
     from homereel.core.plan import Plan
-    from homereel.core.result import Result
+    from homereel.core.result import FiledClip
 
 _STAGES = ("load", "text", "denoise", "decode", "write")
 
@@ -28,88 +31,123 @@ def make_clips(wish: Wish, *, as_json: bool, quiet: bool) -> None:
     Each file appears whole, as soon as it is made; an error or a stop leaves those which were made before.
     """
     started = time.perf_counter()
-    jobs = plan_jobs(wish)
+    jobs = _with_search(plan_jobs(wish), wish=wish)
     with (
         show_progress(silent=as_json or quiet) as display,
         StopSwitch(on_asked=display.stopping) as should_stop,
     ):
-        show = _Show(display, as_json=as_json, quiet=quiet)
+        show = Show(display, as_json=as_json, quiet=quiet)
         made = _make(jobs, wish=wish, started=started, show=show, should_stop=should_stop)
     if as_json:
         show_json(_as_dict(made))
 
 
 def _make(
-    jobs: Sequence[Job], *, wish: Wish, started: float, show: _Show, should_stop: StopSwitch
+    jobs: Sequence[Job], *, wish: Wish, started: float, show: Show, should_stop: StopSwitch
 ) -> list[dict[str, Any]]:
     """What `--json` tells of each clip; the frames themselves are not kept."""
     show.display.begin("")
-    from homereel.engine.generate import generate  # brings torch: seconds, which the display should cover
+    from homereel.engine.generate import generate_file  # brings torch: seconds, which the display should cover
     from homereel.engine.session import Session
 
     made: list[dict[str, Any]] = []
-    with Session() as session:
+    with Session(machine=_machine(wish)) as session:
         for index, job in enumerate(jobs, start=1):
             show.display.begin(f"{index}/{len(jobs)}" if len(jobs) > 1 else "")
             try:
-                result = generate(
+                clip = generate_file(
                     job.request,
+                    partial(_target, job, wish=wish),
+                    quality=wish.quality,
+                    private=wish.private,
+                    writing=should_stop.writing,
                     session=session,
                     on_progress=show.display.update,
                     should_stop=should_stop,
                     on_plan=show.notes,
                 )
                 with should_stop.writing():
-                    files = _save(result, job, wish=wish)
-                show.silence(result, files.clip)
+                    files = _files(clip, job, wish=wish)
+                show.silence(clip, files.clip)
             except Stopped:
                 raise Stopped(_stopped(made)) from None
             now = time.perf_counter()
-            made.append(_facts(result, files, seconds=now - started))
-            show.clip(result.plan, made[-1])
+            made.append(clip_facts(clip, files, seconds=now - started))
+            show.clip(clip.plan, made[-1])
             started = now
     return made
 
 
+def _machine(wish: Wish) -> Machine | None:
+    """Within the limits that were typed; None is this machine as it is."""
+    limits = wish.limits
+    if limits.vram_bytes is None and limits.ram_bytes is None:
+        return None
+    machine = limits.machine()
+    if machine.device == "cuda" and not has_cuda_gpu():
+        raise InvalidRequest(
+            "--max-vram: there is no GPU here that could be limited; `homereel plan` tells what one would take",
+            field="max_vram",
+        )
+    return machine
+
+
+def _with_search(jobs: list[Job], *, wish: Wish) -> list[Job]:
+    """With the passes that the plan chooses, where it was asked to."""
+    if not wish.limits.searches or wish.fields.get("passes") or wish.fields.get("turbo"):
+        return jobs
+    from homereel.cli.planned import plan_wish
+
+    passes = plan_wish(wish, alternatives=False).plan.passes
+    chosen: dict[str, Any] = {"passes": passes} if passes else {"turbo": "off"}
+    return [replace(job, request=job.request.replace(**chosen)) for job in jobs]
+
+
 @dataclass(frozen=True)
-class _Files:
+class Files:
+    """What one clip came to lie in."""
+
     clip: Path
     sidecar: Path | None
 
 
-def _save(result: Result, job: Job, *, wish: Wish) -> _Files:
+def _target(job: Job, *, wish: Wish) -> str:
+    """Where the clip goes, asked when there is something to write."""
+    if wish.output is None and Path(job.target).exists():  # taken while we worked
+        return automatic_names(job.request.prompt, count=1)[0]
+    return job.target
+
+
+def _files(clip: FiledClip, job: Job, *, wish: Wish) -> Files:
     from homereel import media
 
-    target = job.target
-    if wish.output is None and Path(target).exists():  # taken while we worked
-        target = automatic_names(result.request.prompt, count=1)[0]
-    path = result.save(target, quality=wish.quality, private=wish.private)
-    if "%" in Path(target).name and path.is_dir():
-        path = Path(target)  # frames of a pattern: their folder holds more than them
+    path = clip.path
+    if "%" in Path(job.target).name and path.is_dir():
+        path = Path(job.target)  # frames of a pattern: their folder holds more than them
     record = media.read_record(path) if wish.sidecar else None
-    return _Files(path, None if record is None else media.write_sidecar(path, record))
+    return Files(path, None if record is None else media.write_sidecar(path, record))
 
 
-def _facts(result: Result, files: _Files, *, seconds: float) -> dict[str, Any]:
+def clip_facts(clip: FiledClip, files: Files, *, seconds: float) -> dict[str, Any]:
     """One clip for `--json`. `seconds` is all that it took; "other" is what is no stage, as starting."""
-    split = {stage: getattr(result.timing, f"{stage}_seconds") for stage in _STAGES}
-    split["other"] = max(0.0, seconds - result.timing.total_seconds)
+    split = {stage: getattr(clip.timing, f"{stage}_seconds") for stage in _STAGES}
+    split["other"] = max(0.0, seconds - clip.timing.total_seconds)
     return {
         "file": str(files.clip),
         "sidecar": None if files.sidecar is None else str(files.sidecar),
-        "seed": result.plan.seed,
+        "seed": clip.plan.seed,
         "seconds": round(seconds, 3),
         "split": {stage: round(spent, 3) for stage, spent in split.items()},
-        "peak_bytes": result.peak_bytes,
-        "plan": result.plan.as_dict(),
-        "adjustments": list(result.plan.adjustments),
-        "warnings": list(result.plan.warnings),
-        "frames_sha256": result.frames_sha256,
-        "sound_sha256": result.sound_sha256,
+        "peak_bytes": clip.peak_bytes,
+        "plan": clip.plan.as_dict(),
+        "adjustments": list(clip.plan.adjustments),
+        "warnings": list(clip.plan.warnings),
+        "frames_sha256": clip.frames_sha256,
+        "sound_sha256": clip.sound_sha256,
     }
 
 
-class _Show:
+class Show:
     """What a person is told while the clips are made; a program is told at the end."""
 
     def __init__(self, display: Display, *, as_json: bool, quiet: bool) -> None:
@@ -131,12 +169,12 @@ class _Show:
                 self._told.add(note)
                 self.display.tell(note)
 
-    def silence(self, result: Result, clip: Path) -> None:
+    def silence(self, clip: FiledClip, path: Path) -> None:
         """That the sound was left out, if the file's format has none."""
         from homereel.media import carries_sound
 
-        if result.sound is not None and not carries_sound(clip) and not self._as_json:
-            self.display.tell(f"warning: {clip.name} is without the sound; only .mp4 carries it")
+        if clip.sound_sha256 is not None and not carries_sound(path) and not self._as_json:
+            self.display.tell(f"warning: {path.name} is without the sound; only .mp4 carries it")
 
     def clip(self, plan: Plan, facts: dict[str, Any]) -> None:
         """The line for one finished file."""

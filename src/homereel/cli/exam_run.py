@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from homereel.core.request import Request
 
 # Fewer frames show no motion.
-_MIN_FRAMES = 8
+MIN_FRAMES = 8
 _MAX_RESTORED = 32  # drawn clips by which an autoencoder's PSNR is told
 
 
@@ -45,7 +45,7 @@ def examine(wanted: Examination, *, display: Display, should_stop: Callable[[], 
 
     request, fps = _request(wanted)
     plans: list[Plan] = []
-    clock = _Clock(display, label="clips", total=wanted.num_clips)
+    clock = Clock(display, label="clips", total=wanted.num_clips)
 
     with Session() as session:
 
@@ -79,7 +79,7 @@ def examine_autoencoder(wanted: Examination, *, display: Display, should_stop: C
 
     request, fps = _request(wanted)
     questions = make_questions(wanted.num_clips, seed=wanted.seed)
-    clock = _Clock(display, label="clips through the autoencoder", total=wanted.num_clips)
+    clock = Clock(display, label="clips through the autoencoder", total=wanted.num_clips)
     with Session() as session:
         defaults = session.family(wanted.model).defaults
         size = ClipSize(
@@ -127,9 +127,9 @@ def _request(wanted: Examination) -> tuple[Request, float]:
 
     facts = model_facts(wanted.model)
     frames = facts.defaults.num_frames
-    if frames < _MIN_FRAMES:
+    if frames < MIN_FRAMES:
         raise InvalidRequest(
-            f"{wanted.model} makes clips of {frames} frames; the exam needs {_MIN_FRAMES} or more to see motion",
+            f"{wanted.model} makes clips of {frames} frames; the exam needs {MIN_FRAMES} or more to see motion",
             field="model",
         )
     width, height = None, None
@@ -146,7 +146,7 @@ def _request(wanted: Examination) -> tuple[Request, float]:
     return request, facts.defaults.fps
 
 
-class _Clock:
+class Clock:
     """Counts clips on the display, and reckons how long the rest will take."""
 
     def __init__(self, display: Display, *, label: str, total: int) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from homereel.cli.clips import make_clips
 from homereel.cli.given import read_keyframes, read_loras
+from homereel.cli.limits import MaxRam, MaxVram, PreferWord, read_limits
 from homereel.cli.wish import Wish
+from homereel.core.errors import InvalidRequest
 
 EXAMPLES = """[bold]Examples[/bold]
 
@@ -215,16 +218,18 @@ def generate(
         ),
     ] = None,
     quality: Annotated[
-        int | None,
+        list[str] | None,
         typer.Option(
             "--quality",
-            min=0,
-            max=100,
-            metavar="Q",
+            metavar="Q|CLASS",
             rich_help_panel=_FILE,
-            help="0 to 100: more looks better and takes more room. By default 80.",
+            help="Of the file, 0 to 100: more looks better and takes more room; by default 80. Of the clip: exact, "
+            "approximate or distilled, which is how far a faster way may go. May be given for both.",
         ),
     ] = None,
+    max_vram: MaxVram = None,
+    max_ram: MaxRam = None,
+    prefer: PreferWord = None,
     sidecar: Annotated[
         bool,
         typer.Option(
@@ -248,38 +253,61 @@ def generate(
     ] = False,
 ) -> None:
     """Make a film from words, pictures or footage."""
-    wish = Wish(
-        prompt=prompt,
-        size=size,
-        num_clips=num,
-        output=output,
-        quality=quality,
-        sidecar=sidecar,
-        private=private,
+    make_clips(read_wish(locals()), as_json=as_json, quiet=quiet)
+
+
+def read_wish(typed: Mapping[str, Any]) -> Wish:
+    """What was typed, by the names of `generate`'s options; those that are not there were not given.
+
+    Raises InvalidRequest for words that mean nothing.
+    """
+    file_quality, quality = _qualities(typed.get("quality") or [])
+    limits = read_limits(
+        max_vram=typed.get("max_vram"), max_ram=typed.get("max_ram"), quality=quality, prefer=typed.get("prefer")
+    )
+    fields = {name: typed.get(option) for name, option in _FIELDS.items()}
+    return Wish(
+        prompt=typed["prompt"],
+        size=typed.get("size"),
+        num_clips=typed.get("num", 1),
+        output=typed.get("output"),
+        quality=file_quality,
+        sidecar=typed.get("sidecar", False),
+        private=typed.get("private", False),
+        limits=limits,
         fields={
-            "model": model,
-            "image": image,
-            "seconds": seconds,
-            "num_frames": frames,
-            "fps": fps,
-            "seed": seed,
-            "steps": steps,
-            "guidance": guidance,
-            "negative_prompt": negative,
-            "shift": shift,
-            "sampler": sampler,
-            "sigma_max": sigma_max,
-            "sigmas": sigmas,
-            "last": last,
-            "keyframes": read_keyframes(keyframe or []),
-            "video": video,
-            "strength": strength,
-            "mask": mask,
-            "references": reference or [],
-            "sound": not no_audio,
-            "loras": read_loras(lora or []),
-            "passes": passes,
-            "turbo": turbo,
+            **fields,
+            "keyframes": read_keyframes(typed.get("keyframe") or []),
+            "references": typed.get("reference") or [],
+            "loras": read_loras(typed.get("lora") or []),
+            "sound": not typed.get("no_audio", False),
         },
     )
-    make_clips(wish, as_json=as_json, quiet=quiet)
+
+
+# Fields of a Request that are taken as they were typed, and the options that they come from.
+_FIELDS = {
+    **{
+        name: name
+        for name in (
+            "model", "image", "last", "video", "strength", "mask", "seconds", "fps", "seed", "steps", "guidance",
+            "shift", "sampler", "sigma_max", "sigmas", "passes", "turbo",
+        )
+    },
+    "num_frames": "frames",
+    "negative_prompt": "negative",
+}  # fmt: skip
+
+
+def _qualities(words: Sequence[str]) -> tuple[int | None, str | None]:
+    """That of the file, and that of the clip."""
+    of_file: int | None = None
+    of_clip: str | None = None
+    for word in words:
+        if word.lstrip("+-").isdigit():
+            of_file = int(word)
+            if not 0 <= of_file <= 100:
+                raise InvalidRequest(f"--quality: {of_file} is not from 0 to 100", field="quality")
+        else:
+            of_clip = word
+    return of_file, of_clip

@@ -30,7 +30,7 @@ def name_targets(output: str | None, *, prompt: str, seeds: Sequence[int]) -> li
 
 def automatic_names(prompt: str, *, count: int) -> list[str]:
     """Names in the present folder that are free now, made of the prompt's first words."""
-    free = (name for name in _candidates(_slug(prompt), numbered=count > 1) if not Path(name).exists())
+    free = (name for name in _candidates(slug(prompt), numbered=count > 1) if not Path(name).exists())
     return list(itertools.islice(free, count))
 
 
@@ -41,7 +41,7 @@ def _candidates(slug: str, *, numbered: bool) -> Iterator[str]:
         yield f"{slug}-{number}.mp4"
 
 
-def _slug(prompt: str) -> str:
+def slug(prompt: str) -> str:
     """The prompt's words in small letters, joined by hyphens, cut at a word's end."""
     plain = unicodedata.normalize("NFKC", prompt).lower()
     words = re.findall(r"\w+", plain.replace("_", " "))

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from homereel.cli.limits import NO_LIMITS, Limits
 from homereel.cli.prompt import read_prompt
 from homereel.cli.size import read_size
 from homereel.cli.targets import name_targets
 from homereel.core.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from homereel.core.protocols import ModelFacts
     from homereel.core.request import Request
 
 _OPTIONS = {
@@ -37,6 +39,7 @@ class Wish:
     sidecar: bool
     private: bool
     fields: Mapping[str, Any]
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True)
@@ -52,25 +55,36 @@ def plan_jobs(wish: Wish) -> list[Job]:
 
     Raises InvalidRequest, UnknownModel, WeightsError or UnwritableTarget.
     """
-    from homereel.core.request import Request
     from homereel.media import check_target
     from homereel.models.registry import model_facts
 
-    fields = {name: value for name, value in wish.fields.items() if value is not None}
-    try:
-        first = Request.parse({"prompt": read_prompt(wish.prompt), **fields})
-    except InvalidRequest as error:
-        raise _in_options(error) from None
-    facts = model_facts(first.model)
-    if wish.size is not None:
-        width, height = read_size(wish.size, grid=facts.grid, defaults=facts.defaults)
-        first = first.replace(width=width, height=height)
+    first = read_request(wish)
+    first = with_size(first, wish, facts=model_facts(first.model))
     requests = [first.replace(seed=seed) for seed in _seeds(first, count=wish.num_clips)]
     seeds = [request.seed or 0 for request in requests]
     targets = name_targets(wish.output, prompt=first.prompt, seeds=seeds)
     for target in targets:
         check_target(target)
     return [Job(request, target) for request, target in zip(requests, targets, strict=True)]
+
+
+def read_request(wish: Wish) -> Request:
+    """What is asked for, its size aside. Raises InvalidRequest that names the option at fault."""
+    from homereel.core.request import Request
+
+    fields = {name: value for name, value in wish.fields.items() if value is not None}
+    try:
+        return Request.parse({"prompt": read_prompt(wish.prompt), **fields})
+    except InvalidRequest as error:
+        raise in_options(error) from None
+
+
+def with_size(request: Request, wish: Wish, *, facts: ModelFacts) -> Request:
+    """The same in the size that was typed, which may depend on the model."""
+    if wish.size is None:
+        return request
+    width, height = read_size(wish.size, grid=facts.grid, defaults=facts.defaults)
+    return request.replace(width=width, height=height)
 
 
 def _seeds(request: Request, *, count: int) -> range:
@@ -86,7 +100,7 @@ def _seeds(request: Request, *, count: int) -> range:
     return range(first, last + 1)
 
 
-def _in_options(error: InvalidRequest) -> InvalidRequest:
+def in_options(error: InvalidRequest) -> InvalidRequest:
     """The same complaint, naming the option where it named the field of a request."""
     field, message = error.field, str(error)
     if field == "prompt" or not message.startswith(f"{field}: "):

@@ -1,0 +1,86 @@
+"""`homereel plan`: what a film will take, for this machine and for another, without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+HUNYUAN = ("--model", "hunyuanvideo-1.5", "--size", "480p", "--seconds", "5")
+SMALL_CARD = ("--max-vram", "8GB", "--max-ram", "32GB")
+
+
+def test_a_plan_tells_all_a_program_wants_to_know(cli: Cli) -> None:
+    done = cli("plan", "a red ball", "--json")
+    assert done.code == 0, done.err
+    told = done.json
+    assert told["settings"]["model"] == "pocket"
+    assert told["peak_vram_bytes"] == 0
+    assert told["peak_ram_bytes"] == max(stage["ram_bytes"] for stage in told["stages"])
+    assert told["band"][0] < told["seconds"] < told["band"][1]
+    assert [stage["name"] for stage in told["stages"]] == ["load", "text", "denoise", "decode", "write"]
+    assert told["kwh"] > 0
+    assert not told["needs_download"]
+
+
+def test_a_machine_other_than_this_one_is_planned_for(cli: Cli) -> None:
+    told = cli("plan", "a harbour", *HUNYUAN, *SMALL_CARD, "--json").json
+    assert told["settings"]["num_frames"] == 121
+    assert told["peak_vram_bytes"] <= 8e9
+    assert told["peak_ram_bytes"] <= 32e9
+    assert told["settings"]["residency"]["resident_blocks"] < 54
+    assert told["download_bytes"] > 3e10
+    assert {each["kind"] for each in told["alternatives"]} >= {"faster", "lighter", "other model"}
+
+
+def test_a_person_reads_a_table_and_sentences(cli: Cli) -> None:
+    shown = cli("plan", "a harbour", *HUNYUAN, *SMALL_CARD, "--price", "1").out
+    for words in ("denoising", "blocks stay on the GPU", "homereel models pull", "kWh", "nine of ten runs"):
+        assert words in shown
+
+
+def test_what_fits_nowhere_is_refused_at_once(cli: Cli) -> None:
+    done = cli("plan", "a", "--model", "wan2.1-t2v-14b", "--size", "720p", *SMALL_CARD)
+    assert done.code == 2
+    assert "what would fit: " in done.complaint
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--max-vram", "much"), "--max-vram: 'much' is no size of a memory"),
+        (("--max-ram", "0"), "--max-ram: '0' is no size"),
+        (("--quality", "best"), "none of exact, approximate, distilled"),
+        (("--prefer", "both"), "neither speed nor quality"),
+    ],
+)
+def test_words_that_mean_nothing_are_refused(cli: Cli, words: tuple[str, ...], complaint: str) -> None:
+    done = cli("plan", "a ball", *words)
+    assert done.code == 2
+    assert complaint in done.complaint
+
+
+def test_a_gpu_that_is_not_there_cannot_be_limited(cli: Cli) -> None:
+    done = cli("generate", "a ball", "--max-vram", "8GB")
+    assert done.code == 2
+    assert "no GPU here that could be limited" in done.complaint
+
+
+def test_doctor_names_a_command_for_what_it_finds_wrong(cli: Cli) -> None:
+    found = cli("doctor", "--json").json
+    assert {each["what"] for each in found["findings"]} >= {"torch", "processor", "memory", "speed", "models"}
+    speed = next(each for each in found["findings"] if each["what"] == "speed")
+    assert (speed["ok"], speed["mend"]) == (False, "homereel doctor --calibrate")
+    assert all(each["mend"] for each in found["findings"] if not each["ok"])
+
+
+def test_a_plan_needs_no_torch() -> None:
+    code = (
+        "import sys; from homereel.cli.app import run; "
+        "assert run(['plan', 'a ball', '--json']) == 0; assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
