@@ -52,6 +52,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return invoke
 
 
+@pytest.mark.slow
 def test_it_runs_with_little_installed(tmp_path: Path) -> None:
     """A whole run in a process of its own: transformer, passes, decoder, a variant that does not exist, and one that
     a CPU cannot compute."""
