@@ -1,5 +1,5 @@
 # The same three lines everywhere: a developer's machine and CI.
-.PHONY: check test demo format picture
+.PHONY: check test slow demo format picture fuzz
 
 check:
 	ruff format --check .
@@ -10,6 +10,9 @@ check:
 test:
 	pytest -q
 
+slow:
+	pytest -q -m slow
+
 demo:
 	homereel generate "a red ball bounces on a green floor" -o ball.mp4
 
@@ -19,3 +22,6 @@ format:
 
 picture:
 	python docs/picture.py docs/picture.png
+
+fuzz:
+	python benchmarks/fuzz_server.py

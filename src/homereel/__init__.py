@@ -68,6 +68,9 @@ class RequestOptions(TypedDict, total=False):
     video: str | Path | None
     strength: float | None
     mask: str | Path | None
+    refine: str | Path | None
+    extend: str | Path | None
+    extend_from: int | None
     references: Sequence[str | Path]
     sound: bool
     loras: Sequence[LoraUse | Mapping[str, Any]]

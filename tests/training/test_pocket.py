@@ -26,7 +26,7 @@ def test_from_nothing_to_a_model_that_makes_clips(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in lines] == list(pocket.STAGES)
     assert not any(str(tmp_path) in file.read_text() for file in model.rglob("*.json"))
     facts = model_facts(str(model))
-    assert facts.inputs == {"text", "image", "video", "strength"}
+    assert facts.inputs == {"text", "image", "video", "strength", "refine", "extend"}
     assert (facts.defaults.width, facts.defaults.num_frames) == (96, 33)
     clip = homereel.generate("a red ball bounces", model=str(model), seed=1, width=32, height=32, num_frames=5, steps=2)
     assert clip.frames.shape == (5, 32, 32, 3)

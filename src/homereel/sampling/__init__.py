@@ -8,9 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from homereel.core.student_times import rcm_times
 from homereel.sampling.euler import euler_step
 from homereel.sampling.guidance import classifier_free_guidance
-from homereel.sampling.rcm import picture_step, rcm_schedule, rcm_step, rcm_times, renoised
+from homereel.sampling.rcm import picture_step, rcm_schedule, rcm_step, renoised
 from homereel.sampling.schedules import Schedule, euler_schedule, given_schedule, noise_alone, unipc_schedule
 from homereel.sampling.solver import SolverState, predicted_picture
 from homereel.sampling.unipc import unipc_step

@@ -28,11 +28,19 @@ class ModelFolder:
 
     def index(self) -> dict[str, Any]:
         """model_index.json: which components there are."""
-        return read_json(self.path / "model_index.json")
+        return self.json("model_index.json")
 
     def config(self, component: str) -> dict[str, Any]:
         """The component's config.json."""
-        return read_json(self.path / component / "config.json")
+        return self.json(f"{component}/config.json")
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A JSON object by its path within the folder."""
+        return read_json(self.path / name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this path within the folder."""
+        return (self.path / name).is_file()
 
     def weight_files(self, component: str) -> tuple[Path, ...]:
         """The component's safetensors files: one, or the shards that its index names."""
