@@ -86,6 +86,9 @@ _RELATIVES: tuple[tuple[tuple[str, ...], float], ...] = (
     (("machine",), 0.35),
 )
 _UNKNOWN_SPREAD = 0.136
+# A server plans hundreds of clips a second, and hardly any of them needs the file.
+_MAX_ANSWERS = 256
+_ANSWERS: dict[tuple[Path, RunKey, Measure], tuple[tuple[tuple[int, int, int], ...] | None, Correction]] = {}
 
 
 class Ledger:
@@ -121,8 +124,20 @@ class Ledger:
     def correction(self, key: RunKey, measure: Measure = "seconds") -> Correction:
         """How to correct this figure of a plan: by runs like it, else by the nearest relatives that there are.
 
-        Raises StoreUnavailable if the ledger is there and cannot be read.
+        What was answered is remembered until the file changes. Raises StoreUnavailable if the ledger is there and
+        cannot be read.
         """
+        question = (self.path, key, measure)
+        before, answer = _ANSWERS.get(question, (None, None))
+        stamp = self._stamp()
+        if answer is None or stamp != before:
+            answer = self._correction(key, measure)
+            if len(_ANSWERS) >= _MAX_ANSWERS:
+                _ANSWERS.clear()
+            _ANSWERS[question] = stamp, answer
+        return answer
+
+    def _correction(self, key: RunKey, measure: Measure) -> Correction:
         with self._open(writing=False) as database:
             if database is not None:
                 for shared, spread in _RELATIVES:
@@ -130,6 +145,17 @@ class Ledger:
                     if ratios:
                         return correction_of(ratios, spread=spread)
         return correction_of((), spread=_UNKNOWN_SPREAD)
+
+    def _stamp(self) -> tuple[tuple[int, int, int], ...]:
+        """Differs after every write; empty while there is no file."""
+        found = []
+        for suffix in ("", "-wal"):
+            try:
+                told = self.path.with_name(self.path.name + suffix).stat()
+            except OSError:
+                continue
+            found.append((told.st_ino, told.st_mtime_ns, told.st_size))
+        return tuple(found)
 
     def num_runs(self) -> int:
         """How many runs are kept."""
