@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=None, help="steps of the full clip; the drafts take fewer")
     parser.add_argument("--json", type=Path, default=None)
     given = parser.parse_args()
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"load_average": os.getloadavg()}  # at the start; what else runs slows all of this
     with served(port=8430) as url, browser() as chromium:
         found["pages"] = {address: weigh(chromium, url, address) for address in PAGES}
         page = chromium.new_page(base_url=url, viewport={"width": 1280, "height": 860})

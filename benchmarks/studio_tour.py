@@ -8,6 +8,7 @@ It starts its own server on a fresh folder and ends it. Needs Chromium and Playw
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import subprocess
@@ -119,7 +120,8 @@ def browser() -> Iterator[Any]:
     if program is None:
         raise SystemExit("no chromium on the PATH; Debian has it as: apt install chromium")
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        args = ["--disable-gpu", "--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+        started = playwright.chromium.launch(executable_path=program, args=args)
         try:
             yield started
         finally:

@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from homereel.jobs.store import JobStore
+from homereel.server.attachments import FILE_FIELDS, INNER_FIELDS, LIST_FIELD
 from tests.server.test_videos import finish
 
 JOB = {"prompt": "a red ball", "model": "tiny"}
@@ -63,4 +64,20 @@ def test_nothing_but_a_job_or_an_upload_can_be_named(
 ) -> None:
     answer = client.post("/api/v1/jobs", json={**JOB, field: value})
     assert 400 <= answer.status_code < 500
+    assert sum(store.counts().values()) == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{name: "/etc/passwd"} for name in FILE_FIELDS]
+    + [{LIST_FIELD: ["/etc/passwd"]}]
+    + [{name: [{inner: "/etc/passwd"}]} for name, inner in INNER_FIELDS.items()],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_no_path_of_this_machine_is_taken_for_a_file(
+    client: TestClient, store: JobStore, fields: dict[str, Any]
+) -> None:
+    answer = client.post("/api/v1/jobs", json={**JOB, **fields})
+    assert answer.status_code == 400
+    assert "no upload" in answer.json()["error"]["message"]
     assert sum(store.counts().values()) == 0

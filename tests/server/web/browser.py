@@ -65,7 +65,7 @@ def open_tab(context: Any) -> Tab:
     """A fresh tab whose complaints are kept."""
     page = context.new_page()
     tab = Tab(page)
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     page.add_init_script(path=AXE)  # as a script tag the page's own policy would refuse it
     page.on("console", lambda message: _note(tab, message))
     page.on("pageerror", lambda error: tab.complaints.append(f"error: {error}"))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from homereel.core.errors import InvalidRequest
 from homereel.jobs.records import Job
-from homereel.server.attachments import Attachment, map_files, with_paths
+from homereel.server.attachments import as_attachment, map_files, with_paths
 from homereel.server.intake import Wish
 from homereel.server.native_body import read_fields
 from homereel.server.parts import Parts
 from homereel.server.video_object import plan_of
-from homereel.workflows import Made, PromptFields, Step, expand_prompt, job_of_place
+from homereel.workflows import Made, PromptFields, Step, expand_prompt
 
 # Fields of a form that are fields of a request, as they are; an empty one is one that was not given.
 _PLAIN = (
@@ -107,7 +106,7 @@ def submit(wishes: Sequence[Wish], here: Parts) -> list[Job]:
 
 def wish_of(step: Step, *, parent: str | None = None, board: str | None = None) -> Wish:
     """A step as the queue takes it, linked to the clip that it comes from."""
-    fields = map_files(step.fields(), _attach)
+    fields = map_files(step.fields(), as_attachment)
     return Wish(
         fields,
         parent=parent if parent is not None else step.parent,
@@ -115,13 +114,6 @@ def wish_of(step: Step, *, parent: str | None = None, board: str | None = None) 
         notes=step.notes,
         extra={} if board is None else {"board": board},
     )
-
-
-def _attach(name: str, value: Any) -> Any:
-    """A file of ours that a step names by its path. A clip that is named by its job stays so: its worker finds it."""
-    if not isinstance(value, str) or job_of_place(value) is not None:
-        return value
-    return Attachment(Path(value), value, name)
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:
