@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 
 
@@ -105,11 +105,13 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON would have it."""
-        told: dict[str, Any] = _plain(asdict(self))
+        told: dict[str, Any] = _plain(self)
         return told
 
 
 def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

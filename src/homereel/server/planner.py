@@ -6,16 +6,19 @@ torch is imported with the first plan, which takes seconds; `warm` does that ahe
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from homereel.core.errors import HomereelError, UnsupportedInput
 from homereel.core.gpu import has_cuda_gpu
 from homereel.core.machine import Machine
-from homereel.core.request import Request
+from homereel.core.request import MAX_SEED, Request
 from homereel.server.attachments import attachments, with_paths
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ _PROBE = (
     "import json; from homereel.planning.machine import probe_machine; print(json.dumps(probe_machine().as_dict()))"
 )
 _PROBE_SECONDS = 120
+# Drafts differ in their seeds alone: what was planned so lately is planned again with another seed.
+_FRESH_SECONDS, _MAX_KEPT = 2.0, 64
 
 
 class Planner:
@@ -38,6 +43,7 @@ class Planner:
         self._any_folder = any_folder
         self._lock = threading.Lock()
         self._session: Session | None = None
+        self._kept: dict[str, tuple[float, Plan]] = {}
 
     def warm(self) -> None:
         """Have everything ready for the first plan."""
@@ -50,19 +56,36 @@ class Planner:
         Raises what the engine raises; paths of ours do not stand in a message. Raises UnsupportedInput for a clip that
         needs more memory than there is.
         """
-        from homereel.engine.generate import make_plan
-
         try:
             request = Request.parse(with_paths(fields))
             if request.model is not None and not self._any_folder:
                 _check_name(request.model)
             with self._lock:
-                session = self._ready()
-                plan = make_plan(request, session=session)
-                _check_memory(plan, machine=session.machine)
+                if any(attachments(fields)):  # a file may be another one by now
+                    return self._planned(request)
+                return self._fresh_or_planned(request)
         except HomereelError as error:
             error.args = (_without_paths(str(error), fields),)
             raise
+
+    def _fresh_or_planned(self, request: Request) -> Plan:
+        wish, now = request.model_dump_json(exclude={"seed"}), time.monotonic()
+        at, plan = self._kept.get(wish, (0.0, None))
+        if plan is not None and now - at < _FRESH_SECONDS:
+            seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
+            return replace(plan, seed=seed)
+        plan = self._planned(request)
+        if len(self._kept) >= _MAX_KEPT:
+            self._kept.clear()
+        self._kept[wish] = now, plan
+        return plan
+
+    def _planned(self, request: Request) -> Plan:
+        from homereel.engine.generate import make_plan
+
+        session = self._ready()
+        plan = make_plan(request, session=session)
+        _check_memory(plan, machine=session.machine)
         return plan
 
     def _ready(self) -> Session:
