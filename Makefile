@@ -1,5 +1,5 @@
 # The same three lines everywhere: a developer's machine and CI.
-.PHONY: check test slow demo format picture fuzz
+.PHONY: check test slow browser demo format picture fuzz
 
 check:
 	ruff format --check .
@@ -12,6 +12,9 @@ test:
 
 slow:
 	pytest -q -m slow
+
+browser:
+	pytest -q -n0 -m slow tests/server/web
 
 demo:
 	homereel generate "a red ball bounces on a green floor" -o ball.mp4

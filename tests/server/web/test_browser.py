@@ -13,6 +13,8 @@ from homereel.server.web.render import PAGES
 from tests.server.running import Running, running, wait_for
 from tests.server.web.browser import GONE, Tab, open_tab
 
+pytestmark = pytest.mark.slow  # `make browser` runs these, where there is a Chromium
+
 PROMPT = "a red ball bounces on a green floor"
 # Few steps and few frames: whether the page works does not depend on how good the clip is.
 QUICK = {"seconds": "0.3", "width": "48", "height": "48"}
