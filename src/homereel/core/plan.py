@@ -109,7 +109,12 @@ class Plan:
         return told
 
 
+_LEAVES = (str, int, float)
+
+
 def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, _LEAVES):
+        return value
     if is_dataclass(value):
         return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, Mapping):

@@ -34,6 +34,7 @@ _KEPT_OPEN_SECONDS = 75
 def main() -> NoReturn:
     """The program; exits."""
     logging.basicConfig(level=logging.WARNING, format="homereel: %(message)s", stream=sys.stderr)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a broken form is told to its sender
     sys.exit(run(sys.argv[1:]))
 
 
@@ -117,6 +118,7 @@ class Server(uvicorn.Server):
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            http="h11",  # it bounds a request's headers, whatever else is installed
             ws="none",
             lifespan="on",
             timeout_keep_alive=_KEPT_OPEN_SECONDS,

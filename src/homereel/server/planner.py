@@ -5,6 +5,7 @@ torch is imported with the first plan, which takes seconds; `warm` does that ahe
 
 from __future__ import annotations
 
+import gc
 import json
 import secrets
 import subprocess
@@ -93,6 +94,9 @@ class Planner:
 
         if self._session is None:
             self._session = PlanningSession(machine=_machine())
+            # Half a million objects of libraries stay as long as the server; looking through them takes time.
+            gc.collect()
+            gc.freeze()
         return self._session
 
 
