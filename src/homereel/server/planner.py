@@ -5,7 +5,6 @@ torch is imported with the first plan, which takes seconds; `warm` does that ahe
 
 from __future__ import annotations
 
-import gc
 import json
 import secrets
 import subprocess
@@ -16,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from homereel.core.errors import HomereelError, UnsupportedInput
+from homereel.core.errors import HomereelError
 from homereel.core.gpu import has_cuda_gpu
 from homereel.core.machine import Machine
 from homereel.core.request import MAX_SEED, Request
@@ -54,8 +53,8 @@ class Planner:
     def plan(self, fields: Mapping[str, Any]) -> Plan:
         """What would be made of a request here.
 
-        Raises what the engine raises; paths of ours do not stand in a message. Raises UnsupportedInput for a clip that
-        needs more memory than there is.
+        Raises what the engine raises, such as DoesNotFit for a clip that needs more memory than there is; paths of ours
+        do not stand in a message.
         """
         try:
             request = Request.parse(with_paths(fields))
@@ -84,19 +83,13 @@ class Planner:
     def _planned(self, request: Request) -> Plan:
         from homereel.engine.generate import make_plan
 
-        session = self._ready()
-        plan = make_plan(request, session=session)
-        _check_memory(plan, machine=session.machine)
-        return plan
+        return make_plan(request, session=self._ready())
 
     def _ready(self) -> Session:
         from homereel.server.planning_session import PlanningSession
 
         if self._session is None:
             self._session = PlanningSession(machine=_machine())
-            # Half a million objects of libraries stay as long as the server; looking through them takes time.
-            gc.collect()
-            gc.freeze()
         return self._session
 
 
@@ -117,17 +110,6 @@ def _check_name(model: str) -> None:
 
     if imported_model(model) is None:
         find_card(model)
-
-
-def _check_memory(plan: Plan, *, machine: Machine) -> None:
-    room = machine.vram_bytes if machine.device == "cuda" and machine.vram_bytes else machine.ram_bytes
-    if plan.peak_bytes > room:
-        raise UnsupportedInput(
-            f"{plan.width}x{plan.height} with {plan.num_frames} frames of {plan.model} needs about "
-            f"{plan.peak_bytes / 1e9:.1f} GB of memory, and {machine.name} has {room / 1e9:.1f} GB; "
-            "ask for a smaller size, fewer frames or a smaller model",
-            field="size",
-        )
 
 
 def _without_paths(text: str, fields: Mapping[str, Any]) -> str:
