@@ -47,8 +47,8 @@ def train_sparse(
 ) -> None:
     """Tune a model so that sparse attention tells what full attention does: for clips of many tokens.
 
-    The tuned projections are FOLDER/sparse/sparse_attention.safetensors; `--passes sparse_attention:weights=THAT FILE`
-    uses them. `homereel train merge` puts the tuning into a student.
+    The tuned model is FOLDER/sparse; `--passes sparse_attention` uses its projections. `homereel train merge` puts the
+    tuning into a student.
     """
     check_plots()
     from homereel.training.distillation.recipe import Size

@@ -55,7 +55,6 @@ def merge_models(student: Path, sparse: Path, base: Path, target: Path, *, weigh
     projections = sparse / PROJECTIONS_FILE
     if not projections.is_file():
         raise WeightsError(f"{sparse} has no {PROJECTIONS_FILE}; make it with `homereel train sparse`")
-    (target / PROJECTIONS_FILE).unlink(missing_ok=True)
     (target / PROJECTIONS_FILE).write_bytes(projections.read_bytes())
     return target
 

@@ -26,7 +26,7 @@ from homereel.passes.steps import Progress
 from homereel.training.distill import default_recipe, distill
 from homereel.training.distillation.flow import Conditions, Noisy, velocity
 from homereel.training.distillation.recipe import DistillRecipe, Size
-from homereel.training.distillation.student import lay_out, write_weights
+from homereel.training.distillation.student import TRANSFORMER, lay_out, write_weights
 from homereel.training.distillation.texts import Texts
 from homereel.training.distillation.trajectories import Trajectories
 from homereel.training.learner import Learner, make_learner
@@ -34,8 +34,9 @@ from homereel.training.plot import plot_log
 from homereel.training.ranks import Rank, default_rank_count, spawn
 from homereel.training.run import Budget, Run, learning_rate_factor
 from homereel.training.sharding import share_out
+from homereel.weights.model_folder import TUNED_ATTENTION
 
-PROJECTIONS_FILE = "sparse_attention.safetensors"
+PROJECTIONS_FILE = f"{TRANSFORMER}/{TUNED_ATTENTION}.safetensors"
 LOG_EVERY = 10
 
 
@@ -83,7 +84,7 @@ def tune_sparse(
     shared: bool = False,
     on_line: Callable[[str], None] = print,
 ) -> Path:
-    """Tune until the time is over; returns `folder/sparse`, the model with `sparse_attention.safetensors` beside it.
+    """Tune until the time is over; returns `folder/sparse`, the model with its projections beside the transformer.
 
     `clips` is the folder of a distillation whose cached clips are used; without it the teacher's clips are made here
     first. Goes on where it was stopped. Raises InvalidRequest for a model that cannot be tuned so.
@@ -126,6 +127,9 @@ def make_sparse(network: Any, family: Family, *, ratio: float, first_layers: int
         attention: Any = block.attn1  # type: ignore[attr-defined,unused-ignore]
         made = kind.from_processor(attention.processor)
         projection = made.add_projection(head_size, device=next(attention.parameters()).device)
+        if (before := getattr(attention, "proj_l", None)) is not None:  # it was tuned before, and is tuned on
+            projection.load_state_dict(before.state_dict())
+            del attention.proj_l
         if index >= first_layers:
             projection.requires_grad_(True)
             made.attend = partial(attend_sparsely, ratio=ratio, tuned=True, eight_bit=False, progress=always)
@@ -209,10 +213,7 @@ def _checkpoint(run: Run, learner: Learner, budget: Budget) -> None:
 
 
 def save_sparse(weights: dict[str, Tensor], network: Any, *, model: str, target: Path, recipe: SparseRecipe) -> None:
-    """The tuned transformer in the model's own layout, and the projections in a file of their own.
-
-    The pass takes that file: `--passes sparse_attention:RATIO:weights=FILE`.
-    """
+    """The tuned transformer in the model's own layout, and beside it the projections, where loading finds them."""
     from safetensors.torch import save_file
 
     found = model_folder(model)
@@ -220,7 +221,6 @@ def save_sparse(weights: dict[str, Tensor], network: Any, *, model: str, target:
     projections = {name: tensor.float().cpu() for name, tensor in weights.items() if ".proj_l." in name}
     lay_out(found.path, target)
     buffers = {name: t for name, t in network.state_dict().items() if name not in weights}
-    own = {name: tensor for name, tensor in weights.items() if name not in projections}
-    write_weights({**own, **buffers}, target)
+    write_weights({**weights, **buffers}, target)
     metadata = {"format": "pt", "ratio": f"{recipe.ratio:g}", "first_layers": str(recipe.first_layers)}
     save_file({name: t.contiguous() for name, t in projections.items()}, target / PROJECTIONS_FILE, metadata)

@@ -72,8 +72,7 @@ def test_from_a_model_to_its_student_which_carries_sparse_attention(tiny_model_d
                          on_line=lines.append)  # fmt: skip
     merged = merge_models(student, sparse, tiny_model_dir, tmp_path / "merged")
     assert model_facts(str(merged)).defaults.sampler == "rcm"
-    spec = f"sparse_attention:0.5:weights={merged / PROJECTIONS_FILE}"
-    assert homereel.generate("a red ball bounces", model=str(merged), seed=1, passes=spec).frames.any()
+    assert homereel.generate("a red ball", model=str(merged), seed=1, passes="sparse_attention:0.5").frames.any()
     with pytest.raises(InvalidRequest, match="exists"):
         merge_models(student, sparse, tiny_model_dir, merged)
 
@@ -175,13 +174,33 @@ def test_tuned_projections_are_what_the_pass_reads(tiny_model_dir: Path, tmp_pat
     weights = dict(network.named_parameters())
     save_sparse(weights, network, model=str(tiny_model_dir), target=tmp_path / "out", recipe=SparseRecipe(ratio=0.5))
     tuned = model_family(str(tmp_path / "out"))
-    loaded = tuned.load("transformer", device="cpu", dtype="float32")
-    file = tmp_path / "out" / PROJECTIONS_FILE
-    passes = parse_passes(f"sparse_attention:0.5:first_layers=0:first_steps=0:weights={file}")
-    apply_passes(loaded, tuned, passes)
     given = normal(1, 4, 2, 4, 4), torch.tensor([500.0]), normal(1, 5, 16, seed=2)
-    with torch.no_grad():  # weights in files are bfloat16
-        torch.testing.assert_close(loaded(*given)[0], network(*given)[0], rtol=0.05, atol=0.05)
+    spec = "sparse_attention:0.5:first_layers=0:first_steps=0"
+    for passes in parse_passes(spec), parse_passes(f"{spec}:weights={tmp_path / 'out' / PROJECTIONS_FILE}"):
+        loaded = tuned.load("transformer", device="cpu", dtype="float32")
+        apply_passes(loaded, tuned, passes)
+        with torch.no_grad():  # weights in files are bfloat16
+            torch.testing.assert_close(loaded(*given)[0], network(*given)[0], rtol=0.05, atol=0.05)
+
+
+def test_a_tuned_model_is_tuned_on(tiny_model_dir: Path, tmp_path: Path) -> None:
+    from homereel.training.sparse_tuning import save_sparse
+
+    before = None
+    model = str(tiny_model_dir)
+    for turn in range(2):
+        family = model_family(model)
+        network = family.load("transformer", device="cpu", dtype="float32")
+        make_sparse(network, family, ratio=0.5, first_layers=0)
+        projection = network.blocks[1].attn1.processor.proj_l
+        if before is not None:
+            assert torch.equal(projection.weight, before)
+        with torch.no_grad():
+            projection.weight.add_(normal(12, 12, seed=turn))
+        before = projection.weight.detach().clone()
+        model = str(tmp_path / f"turn {turn}")
+        weights = dict(network.named_parameters())
+        save_sparse(weights, network, model=str(tiny_model_dir), target=Path(model), recipe=SparseRecipe(ratio=0.5))
 
 
 def test_merging_adds_what_the_tuning_changed() -> None:

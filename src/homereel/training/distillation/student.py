@@ -32,12 +32,16 @@ def lay_out(teacher: Path, target: Path) -> None:
 
 
 def write_weights(state: Mapping[str, Tensor], target: Path) -> None:
-    """The transformer's weights in bfloat16, in one rename."""
+    """The transformer's weights in bfloat16, in one rename; projections of sparse attention have a file of their own."""
     from safetensors.torch import save_file
 
     folder = target / TRANSFORMER
     folder.mkdir(parents=True, exist_ok=True)
-    short = {name: tensor.detach().to("cpu", torch.bfloat16).contiguous() for name, tensor in state.items()}
+    short = {
+        name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
+        for name, tensor in state.items()
+        if ".proj_l." not in name
+    }
     partial = folder / f".{_WEIGHTS}.partial"
     save_file(short, partial, {"format": "pt"})
     partial.replace(folder / _WEIGHTS)
