@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Cli
+from tests.models.test_students import with_student
 
 HUNYUAN = ("--model", "hunyuanvideo-1.5", "--size", "480p", "--seconds", "5")
 SMALL_CARD = ("--max-vram", "8GB", "--max-ram", "32GB")
@@ -40,6 +42,16 @@ def test_a_person_reads_a_table_and_sentences(cli: Cli) -> None:
     shown = cli("plan", "a harbour", *HUNYUAN, *SMALL_CARD, "--price", "1").out
     for words in ("denoising", "blocks stay on the GPU", "homereel models pull", "kWh", "nine of ten runs"):
         assert words in shown
+
+
+def test_distilled_lets_a_student_stand_in_for_its_teacher(cli: Cli, tiny_model_dir: Path, tmp_path: Path) -> None:
+    teacher = with_student(tiny_model_dir, tmp_path / "teacher")
+    distilled = ("plan", "a red ball", "--model", str(teacher), "--quality", "distilled", "--json")
+    settings = cli(*distilled).json["settings"]
+    assert (settings["model"], settings["steps"], settings["guidance"]) == (str(teacher / "fast"), 4, 1)
+    for more in (("--steps", "30"), ("--guidance", "3")):
+        assert cli(*distilled, *more).json["settings"]["model"] == str(teacher)
+    assert cli(*distilled[:4], "--json").json["settings"]["model"] == str(teacher)
 
 
 def test_what_fits_nowhere_is_refused_at_once(cli: Cli) -> None:

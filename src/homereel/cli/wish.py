@@ -25,6 +25,8 @@ _OPTIONS = {
     "loras": "lora",
     "sigma_max": "sigma-max",
 }
+# Wishes that a student does not understand.
+_TEACHERS_OWN = ("sampler", "guidance", "shift", "sigmas")
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,30 @@ def plan_jobs(wish: Wish) -> list[Job]:
 
 
 def read_request(wish: Wish) -> Request:
-    """What is asked for, its size aside. Raises InvalidRequest that names the option at fault."""
+    """What is asked for, its size aside; of a student, where `--quality distilled` lets one stand in for its teacher.
+
+    Raises InvalidRequest that names the option at fault.
+    """
     from homereel.core.request import Request
 
     fields = {name: value for name, value in wish.fields.items() if value is not None}
     try:
-        return Request.parse({"prompt": read_prompt(wish.prompt), **fields})
+        request = Request.parse({"prompt": read_prompt(wish.prompt), **fields})
     except InvalidRequest as error:
         raise in_options(error) from None
+    return _by_student(request) if wish.limits.quality == "distilled" else request
+
+
+def _by_student(request: Request) -> Request:
+    """The same of the model's student, if one is here and nothing was asked for that only the teacher has."""
+    from homereel.core.student_times import MAX_STEPS
+    from homereel.models.students import student_of
+
+    many = request.steps is not None and request.steps > MAX_STEPS
+    if many or request.loras or any(getattr(request, name) is not None for name in _TEACHERS_OWN):
+        return request
+    student = student_of(request.model)
+    return request if student is None else request.replace(model=student)
 
 
 def with_size(request: Request, wish: Wish, *, facts: ModelFacts) -> Request:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+STUDENT_SAMPLERS = ("rcm", "rcm-ode")
 MAX_STEPS = 4
 SIGMA_MAX = 80.0
 # What is visited between the first angle, which sigma_max gives, and the picture.

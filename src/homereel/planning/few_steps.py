@@ -10,9 +10,8 @@ from homereel.core.model import Defaults
 from homereel.core.plan import Plan
 from homereel.core.protocols import ModelFacts
 from homereel.core.request import Request
-from homereel.core.student_times import rcm_times
+from homereel.core.student_times import STUDENT_SAMPLERS, rcm_times
 
-STUDENT_SAMPLERS = ("rcm", "rcm-ode")
 STUDENT_STEPS = 4
 # Where a student starts, unless its card says otherwise.
 SIGMA_MAX_FROM_WORDS, SIGMA_MAX_FROM_PICTURE = 80.0, 200.0

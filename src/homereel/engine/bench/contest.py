@@ -13,6 +13,7 @@ from homereel.engine.session import Session
 from homereel.models.catalogue import CATALOGUE
 from homereel.models.registry import model_facts
 from homereel.models.shared_facts import FolderFacts
+from homereel.models.students import named_student
 
 PIPELINE = "WanPipeline"
 BASELINE_STEPS = 50
@@ -55,7 +56,7 @@ class Contest:
 def settle_contest(wish: Wish, *, prompt: str) -> Contest:
     """Raises InvalidRequest for a model that diffusers' WanPipeline does not run, and what `make_plan` raises."""
     teacher = _teacher(wish.model)
-    student = wish.turbo_model or named_student(teacher)
+    student = wish.turbo_model or named_student(teacher.folder, teacher.card)
     size = {"width": wish.width, "height": wish.height, "num_frames": wish.num_frames}
     with Session() as session:
         base_request = Request.parse(
@@ -89,13 +90,6 @@ def settle_contest(wish: Wish, *, prompt: str) -> Contest:
         together=base.weight_bytes + turbo.weight_bytes <= _SHARED_ROOM * room,
         remarks=tuple(remarks),
     )
-
-
-def named_student(teacher: FolderFacts) -> str | None:
-    """Whom the model's own card names as its student: a folder beside or within it, or a model's id."""
-    name = teacher.card.student
-    beside = teacher.folder.path / name
-    return str(beside) if name and beside.is_dir() else name or None
 
 
 def _teacher(model: str) -> FolderFacts:

@@ -32,7 +32,7 @@ def lay_out(teacher: Path, target: Path) -> None:
 
 
 def write_weights(state: Mapping[str, Tensor], target: Path) -> None:
-    """The transformer's weights in bfloat16, in one rename; projections of sparse attention have a file of their own."""
+    """The transformer's weights in bfloat16, in one rename, without projections of sparse attention."""
     from safetensors.torch import save_file
 
     folder = target / TRANSFORMER
