@@ -32,7 +32,7 @@ def test_it_shows_what_was_asked(clip: homereel.Result) -> None:
 
 
 def test_another_prompt_shows_something_else() -> None:
-    night = homereel.generate("a yellow box stands still on a blue floor at night", seed=7, steps=8)
+    night = homereel.generate("a yellow box stands still on a blue floor at night", seed=7, steps=4)
     reading = read_clip(night.frames, fps=night.fps)
     assert (reading.color, reading.floor, reading.light) == ("yellow", "blue", "night")
 
@@ -56,7 +56,7 @@ def test_a_picture_becomes_the_first_frame(tmp_path: Path) -> None:
 
 
 def test_a_wide_clip_is_wide() -> None:
-    film = homereel.generate("a green ball rolls left on a white floor", width=144, height=80, seed=2, steps=8)
+    film = homereel.generate("a green ball rolls left on a white floor", width=144, height=80, seed=2, steps=4)
     assert film.frames.shape == (33, 80, 144, 3)
     reading = read_clip(film.frames, fps=film.fps)
     assert (reading.color, reading.floor) == ("green", "white")

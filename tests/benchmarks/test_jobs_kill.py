@@ -13,6 +13,7 @@ from jobs_kill import kill_workers
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_26_jobs_of_killed_workers_go_on_and_end_once_with_the_same_bits(
     tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
