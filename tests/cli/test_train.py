@@ -24,11 +24,19 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return calls
 
 
+def test_large_clips_on_request(cli: Cli, asked: list[Any]) -> None:
+    cli("train", "pocket", "--from", "pocket", "--large", "0.4")
+    recipe = asked[0][1]["recipe"]
+    assert recipe.transformer.large_share == 0.4
+    assert 0 < recipe.num_large < recipe.num_clips
+    assert cli("train", "pocket", "--large", "1").code == 2
+
+
 def test_whole_recipe_by_default(cli: Cli, asked: list[Any]) -> None:
-    from homereel.training.pocket import STAGES
+    from homereel.training.pocket import STAGES, PocketRecipe
 
     assert cli("train", "pocket").code == 0
-    assert asked == [(Path("runs/pocket"), {"recipe": None, "stages": STAGES, "start_from": None})]
+    assert asked == [(Path("runs/pocket"), {"recipe": PocketRecipe(), "stages": STAGES, "start_from": None})]
 
 
 def test_one_stage_for_some_minutes(cli: Cli, asked: list[Any]) -> None:

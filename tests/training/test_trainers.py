@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import random
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from homereel.training.plot import plot_log
 from homereel.training.ranks import Rank, spawn
 from homereel.training.run import Budget, MovingAverage, Run, learning_rate_factor, pack, unpack
 from homereel.training.transformer import Phase, TransformerRecipe
+from homereel.training.world import sample_scene
 
 TINY_VAE = autoencoder.AutoencoderRecipe(base_dim=8, latent_channels=4, crops=(32,), num_frames=5, short_frames=5,
                                          statistics_clips=1)  # fmt: skip
@@ -30,8 +34,6 @@ TINY_DIT = TransformerRecipe(
 
 
 def losses(folder: Path) -> list[float]:
-    import json
-
     return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
@@ -122,6 +124,23 @@ def test_text_autoencoder_cache_and_transformer_train_in_turn(tmp_path: Path) ->
     train(6)
     assert Run(folder, Rank()).load()[1]["step"] == 6  # type: ignore[index]
     assert plot_log(folder) is not None
+
+
+def test_large_clips_take_as_much_work_as_others(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    scenes = json.dumps([asdict(sample_scene(random.Random(seed))) for seed in range(4)])
+    for shape, (height, width) in latents.SHAPES.items():
+        clips = torch.zeros(4, 4, 9, height // 8, width // 8, dtype=torch.float16)
+        save_file({"latents": clips}, tmp_path / f"{shape}_00000.safetensors", {"scenes": scenes})
+    cache, recipe = latents.Cache(tmp_path), TransformerRecipe(large_share=0.5, wide_share=0.2)
+    made = [transformer._batch(recipe, Rank(), step, 0.9, cache).latents for step in range(200)]
+    large = [clips for clips in made if clips.shape[-1] == 26]
+    assert 80 < len(large) < 120
+    assert 20 < sum(clips.shape[-1] == 18 for clips in made) < 60
+    assert {clips.shape[2] for clips in large} == {1, 3, 5, 9}
+    assert all(0.5 < clips.numel() / (8 * 4 * 9 * 12 * 12) < 1.5 for clips in large)
+    assert {clips.shape[0] for clips in made if clips.shape[-1] != 26} == {8}
 
 
 def test_cached_latents_are_normalised_and_reproducible(tmp_path: Path) -> None:

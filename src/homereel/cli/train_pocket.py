@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,9 @@ from typing import Annotated
 import typer
 
 from homereel.core.errors import HomereelError, InvalidRequest, Stopped
+
+# One large clip for so many others: it takes five times as long to draw and encode.
+LARGE_CLIPS = 5
 
 
 def train_pocket(
@@ -28,6 +32,10 @@ def train_pocket(
         str | None,
         typer.Option("--from", metavar="MODEL", help="Train a model on: pocket itself, or the folder of one like it."),
     ] = None,
+    large: Annotated[
+        float,
+        typer.Option("--large", min=0.0, max=0.9, metavar="SHARE", help="Train so much on clips of 208x208, too."),
+    ] = 0.0,
 ) -> None:
     """Train the built-in model from nothing. Stop it when you like: the same command goes on from there."""
     if find_spec("matplotlib") is None:  # or the first stage would fail at its end, after hours
@@ -39,7 +47,12 @@ def train_pocket(
     if stage != "all" and stage not in pocket.STAGES:
         raise InvalidRequest(f"--stage: {stage!r} is no stage; give all, {', '.join(pocket.STAGES)}", field="stage")
     stages = pocket.STAGES if stage == "all" else tuple(name for name in pocket.STAGES if name == stage)
-    recipe = None if minutes is None else pocket.PocketRecipe(minutes=minutes)
+    recipe = pocket.PocketRecipe()
+    if minutes is not None:
+        recipe = replace(recipe, minutes=minutes)
+    if large:
+        transformer = replace(recipe.transformer, large_share=large)
+        recipe = replace(recipe, transformer=transformer, num_large=recipe.num_clips // LARGE_CLIPS)
     try:
         start = None if start_from is None else _folder_of(start_from)
         made = pocket.train_pocket(folder, recipe=recipe, stages=stages, start_from=start)

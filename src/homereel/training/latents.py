@@ -21,7 +21,7 @@ from homereel.training.ranks import Rank
 from homereel.training.world import Scene, draw, sample_scene
 
 SHARD_CLIPS = 64
-SHAPES = {"square": (96, 96), "wide": (80, 144)}
+SHAPES = {"square": (96, 96), "wide": (80, 144), "large": (208, 208)}
 """Heights and widths in pixels that the transformer is trained on."""
 
 
@@ -59,19 +59,27 @@ def write_shard(vae: Any, folder: Path, index: int, *, shape: str, num_frames: i
 
 
 def fill_cache(
-    rank: Rank, vae_folder: Path, folder: Path, *, num_clips: int, wide_share: float, num_frames: int = 33
+    rank: Rank,
+    vae_folder: Path,
+    folder: Path,
+    *,
+    num_clips: int,
+    wide_share: float,
+    num_large: int = 0,
+    num_frames: int = 33,
 ) -> None:
-    """Write as many shards as `num_clips` need; the ranks take turns."""
+    """Write as many shards as `num_clips` need, and those of `num_large` large clips; the ranks take turns."""
     from diffusers import AutoencoderKLWan
 
     vae: Any = AutoencoderKLWan.from_pretrained(vae_folder, torch_dtype=torch.float32).eval().to(rank.device)
     for module in vae.modules():
         if isinstance(module, torch.nn.Conv3d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
-    num_shards = -(-num_clips // SHARD_CLIPS)
-    for index in range(rank.index, num_shards, rank.count):
+    for index in range(rank.index, -(-num_clips // SHARD_CLIPS), rank.count):
         is_wide = int((index + 1) * wide_share) > int(index * wide_share)
         write_shard(vae, folder, index, shape="wide" if is_wide else "square", num_frames=num_frames)
+    for index in range(rank.index, -(-num_large // SHARD_CLIPS), rank.count):
+        write_shard(vae, folder, index, shape="large", num_frames=num_frames)
 
 
 class Cache:

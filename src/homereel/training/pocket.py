@@ -62,6 +62,8 @@ class PocketRecipe:
     decoder: decoder.DecoderRecipe = field(default_factory=decoder.DecoderRecipe)
     num_clips: int = 3072
     """Clips drawn and encoded for the transformer."""
+    num_large: int = 0
+    """And so many of 208x208, for a transformer whose `large_share` is not 0."""
     minutes: float = 180.0
 
 
@@ -138,6 +140,7 @@ def _fill(rank: Rank, folder: Path, recipe: PocketRecipe) -> None:
         folder / "cache",
         num_clips=recipe.num_clips,
         wide_share=recipe.transformer.wide_share,
+        num_large=recipe.num_large,
     )
 
 

@@ -17,12 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from homereel.training.latents import Cache
+from homereel.training.latents import SHAPES, Cache
 from homereel.training.muon import Muon
 from homereel.training.ranks import Rank
 from homereel.training.run import Budget, MovingAverage, Run, learning_rate_factor, pack, unpack
 from homereel.training.text_encoder import encode_text, with_unknown_words
 from homereel.training.world import describe
+
+# How many latent frames a large clip has, and how often: where things lie is learnt from few, and that is what is new.
+_LARGE_FRAMES = ((1, 3, 5, 9), (4, 3, 2, 3))
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class TransformerRecipe:
     emphasis: Mapping[str, float] = field(default_factory=dict)
     """How often a clip is drawn, by shape or motion, against 1; what is hard is seen more often."""
     wide_share: float = 0.15
+    large_share: float = 0.0
+    """Of the steps, on clips of 208x208: of 1,521 tokens, five times as many as a square clip has."""
     empty_caption_share: float = 0.1
     unknown_share: float = 0.2
     first_frame_share: float = 0.2
@@ -171,15 +176,18 @@ def _batch(recipe: TransformerRecipe, rank: Rank, step: int, share: float, cache
     rng = random.Random(f"clips {recipe.seed} {rank.index} {step}")
     common = random.Random(f"shape {recipe.seed} {step}")
     phase = next(phase for phase in recipe.phases if share <= phase.until)
-    wide = "wide" in cache.scenes and common.random() < recipe.wide_share
-    count = phase.batch_size
+    shape = _shape(common, recipe, cache)
+    num_frames, count = phase.num_frames, phase.batch_size
+    if shape == "large":
+        num_frames = min(num_frames, common.choices(*_LARGE_FRAMES)[0])
+        count = max(1, round(count * _tokens("square", phase.num_frames) / _tokens("large", num_frames)))
     latents, scenes = cache.draw(
         rng,
-        shape="wide" if wide else "square",
+        shape=shape,
         count=count,
         weight=lambda scene: recipe.emphasis.get(scene.shape, 1.0) * recipe.emphasis.get(scene.motion, 1.0),
     )
-    latents = latents[:, :, : phase.num_frames].contiguous().to(rank.device)
+    latents = latents[:, :, :num_frames].contiguous().to(rank.device)
     captions = []
     for scene in scenes:
         caption = describe(scene, rng)
@@ -191,8 +199,23 @@ def _batch(recipe: TransformerRecipe, rank: Rank, step: int, share: float, cache
     spread_evenly = (torch.arange(count) + torch.rand(count)) / count
     normal = torch.special.ndtri(spread_evenly.clamp(1e-4, 1 - 1e-4))
     time = torch.sigmoid(normal * recipe.noise_spread + recipe.noise_mean).to(rank.device)
-    given = phase.num_frames > 1 and common.random() < recipe.first_frame_share
+    given = num_frames > 1 and common.random() < recipe.first_frame_share
     return Batch(latents, torch.randn_like(latents), time, captions, given)
+
+
+def _shape(common: random.Random, recipe: TransformerRecipe, cache: Cache) -> str:
+    """All ranks have the same."""
+    shares = {"large": recipe.large_share, "wide": recipe.wide_share}
+    left = common.random()
+    for shape, share in shares.items():
+        if shape in cache.scenes and (left := left - share) < 0:
+            return shape
+    return "square"
+
+
+def _tokens(shape: str, num_frames: int) -> int:
+    height, width = SHAPES[shape]
+    return num_frames * (height // 16) * (width // 16)
 
 
 def _load_text(folder: Path, rank: Rank) -> tuple[Any, Any]:
