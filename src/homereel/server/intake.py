@@ -110,11 +110,17 @@ class Intake:
         return Attachment(picture, f"{clip.key}/{LAST_FRAME}", job_id)
 
     def request_of(self, job: Job) -> dict[str, Any]:
-        """A job's request, its files as Attachments."""
+        """A job's request, its files as Attachments. Raises InvalidRequest if one of them is gone."""
 
         def attach(name: str, value: Any) -> Any:
-            is_file = isinstance(value, str) and job_of_place(value) is None
-            return Attachment(Path(value), f"{job.id}/{name}", name) if is_file else value
+            if not isinstance(value, str) or job_of_place(value) is not None:
+                return value
+            if not Path(value).is_file():
+                raise InvalidRequest(
+                    f"{name}: what {job.id} was made from is not here any more; use its settings, and add it again",
+                    field=name,
+                )
+            return Attachment(Path(value), f"{job.id}/{name}", name)
 
         return map_files(job.request, attach)
 

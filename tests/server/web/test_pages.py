@@ -52,7 +52,7 @@ def test_every_page_is_there_empty_and_says_what_to_do(client: TestClient, addre
 def test_a_page_and_its_files_weigh_little(client: TestClient) -> None:
     page = client.get("/")
     files = set(re.findall(r'"(/static/[^"]+)"', page.text))
-    modules = ["live.js", "clips.js", "drop.js", "board.js", "queue.js", "compare.js", "film.js"]
+    modules = ["live.js", "clips.js", "drop.js", "board.js", "queue.js", "marks.js", "compare.js", "film.js"]
     contents = [client.get(address) for address in [*files, *(f"/static/{name}" for name in modules)]]
     assert all(content.status_code == 200 for content in contents)
     assert len(page.content) + sum(len(content.content) for content in contents) <= 150_000
@@ -153,6 +153,37 @@ def test_drafts_are_picked_and_refined(client: TestClient, store: JobStore) -> N
     assert (refined.parent, refined.relation) == (jobs[2].id, "refine")
     assert refined.request["refine"] == f"job:{jobs[2].id}"
     assert f'href="/drafts/{board}"' in client.get("/drafts").text
+
+
+def test_drafts_are_made_and_refined_as_it_was_wished(client: TestClient, store: JobStore) -> None:
+    wish = {**FORM, "steps": "20", "draft_share": "0.5", "draft_steps": "3", "refine_strength": "0.3"}
+    told = client.post("/studio/plan", json={**wish, "width": "64", "height": "64"}).text
+    assert "32×32, 3 steps" in told
+    board = client.post("/studio/create", json={**wish, "drafts": "1"}).headers["hx-redirect"]
+    job = finish_next(parts_of(client))
+    assert job.request["steps"] == 3
+    client.post(f"/studio/jobs/{job.id}/pick", json={"pick": "picked"})
+    assert 'placeholder="0.3"' in client.get(f"/studio{board.replace('drafts', 'boards')}/costs").text
+    for body, strength in (({}, 0.3), ({"strength": "0.8"}, 0.8)):
+        client.post(f"/studio{board.replace('drafts', 'boards')}/refine", json=body)
+        assert store.queue()[-1].request["strength"] == strength
+    client.post(f"/studio/jobs/{job.id}/follow/refine", json={"strength": "0.5"})
+    assert store.queue()[-1].request["strength"] == 0.5
+    wrong = client.post("/studio/create", json={**wish, "drafts": "4", "refine_strength": "2"})
+    assert "give 0.05 to 1" in message_of(wrong)
+    assert "give 1 to 1000" in client.post("/studio/plan", json={**FORM, "draft_steps": "0"}).text
+
+
+def test_the_plan_tells_what_refining_takes(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More strength is more steps; times are known where the cost of a step was measured, as a stand-in does here."""
+    from homereel.core.plan import Plan
+
+    monkeypatch.setattr(
+        Plan, "as_dict", lambda plan: {**vars(plan), "seconds": 100 * (plan.strength or 1), "band": None}
+    )
+    texts = [client.post("/studio/plan", json={**FORM, "refine_strength": each}).text for each in ("", "0.25")]
+    assert "Refine one</dt><dd>about 1 min<" in texts[0]
+    assert "Refine one</dt><dd>about 25 s<" in texts[1]
 
 
 @pytest.mark.parametrize(

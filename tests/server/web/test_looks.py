@@ -1,0 +1,66 @@
+"""Every page of a studio in use, light and dark, wide and on a phone: nothing serious for axe, nothing wider than the
+screen, nothing asked from elsewhere, nothing heavy, nothing said on the console. A picture of each is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from homereel.server.settings import Settings
+from tests.server.running import Running, running
+from tests.server.web.browser import Tab, open_tab
+from tests.server.web.furnished import NAMES, furnish
+
+pytestmark = pytest.mark.slow  # `make browser` runs these, where there is a Chromium
+
+MAX_PAGE_BYTES = 300_000
+THEMES = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
+# What the page itself weighs: clips, and what is drawn of them, are not counted.
+WEIGHT = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+  .filter((e) => !/v1\\/videos|preview|inputs/.test(e.name)).reduce((sum, e) => sum + e.decodedBodySize, 0)"""
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+READY = """() => !document.querySelector(".htmx-request") && [...document.images].every((i) => i.complete)"""
+
+
+@pytest.fixture(scope="module")
+def furnished(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, dict[str, str]]]:
+    """A server without a worker, and the addresses of its pages."""
+    with running(Settings(data=tmp_path_factory.mktemp("looks"), port=0, workers=0)) as server:
+        yield server, furnish(server.parts)
+
+
+@pytest.fixture(scope="module", params=THEMES, ids=lambda theme: f"{theme[0]}-{theme[1]}")
+def themed(browser: Any, furnished: tuple[Running, dict[str, str]], request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A tab of one theme and width; its motion is off, so that two pictures of a page are alike."""
+    scheme, width = request.param
+    context = browser.new_context(
+        base_url=furnished[0].url,
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,
+        reduced_motion="reduce",
+    )
+    yield open_tab(context), f"{scheme}-{width}"
+    context.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_looks_well(themed: tuple[Tab, str], furnished: tuple[Running, dict[str, str]], name: str) -> None:
+    tab, theme = themed
+    page = tab.page
+    tab.complaints.clear()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    server, addresses = furnished
+    answer = page.goto(addresses[name])
+    page.wait_for_load_state("load")
+    page.wait_for_function(READY)
+    tab.shoot(f"{name}-{theme}", whole=True)
+    assert tab.findings() == []
+    assert page.evaluate(OVERFLOW) <= 0, "nothing is wider than the screen"
+    assert page.evaluate(WEIGHT) <= MAX_PAGE_BYTES
+    elsewhere = [url for url in asked if not url.startswith((server.url, "blob:", "data:"))]
+    assert elsewhere == []
+    assert [each for each in tab.complaints if answer.status < 400 or "404" not in each] == []
