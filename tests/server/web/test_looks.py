@@ -5,10 +5,12 @@ screen, nothing asked from elsewhere, nothing heavy, nothing said on the console
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from homereel import media
 from homereel.server.settings import Settings
 from tests.server.running import Running, running
 from tests.server.web.browser import Tab, open_tab
@@ -64,3 +66,33 @@ def test_a_page_looks_well(themed: tuple[Tab, str], furnished: tuple[Running, di
     elsewhere = [url for url in asked if not url.startswith((server.url, "blob:", "data:"))]
     assert elsewhere == []
     assert [each for each in tab.complaints if answer.status < 400 or "404" not in each] == []
+
+
+def test_marked_clips_become_a_film_that_is_downloaded(
+    browser: Any, furnished: tuple[Running, dict[str, str]], tmp_path: Path
+) -> None:
+    server, addresses = furnished
+    context = browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 900})
+    tab = open_tab(context)
+    page = tab.page
+    page.goto(addresses["library"])
+    marks = page.locator("[data-mark]")
+    wanted = [marks.nth(place).get_attribute("value") for place in (2, 0)]
+    marks.nth(2).check()
+    marks.nth(0).check()
+    page.get_by_text("Marked 2").wait_for()
+    page.get_by_label("Search").fill("red ball")
+    page.wait_for_function("() => document.querySelectorAll('#clips .card').length === 1")
+    page.get_by_role("button", name="Join to a film").click()
+    page.wait_for_url("**/films/film_*")
+    sources = page.locator("[data-film] video").evaluate_all("(all) => all.map((each) => each.src)")
+    assert [source.split("/")[-2] for source in sources] == wanted, "in the order in which they were marked"
+    page.get_by_role("button", name="Play the film").click()
+    page.get_by_text("2 of 2").wait_for()
+    with page.expect_download() as fetched:
+        page.get_by_role("button", name="Download as one file").click()
+    fetched.value.save_as(tmp_path / "film.mp4")
+    assert fetched.value.suggested_filename == "2-clips-beginning-with-a-yellow.mp4"
+    assert media.probe(tmp_path / "film.mp4").num_frames == 66
+    assert tab.complaints == []
+    context.close()
