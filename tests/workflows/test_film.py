@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from homereel import media
 from homereel.core.errors import InvalidRequest, UnreadableMedia
 from homereel.core.sound import Sound
-from homereel.workflows import film_pieces, film_record, film_sound
+from homereel.media.read_sound import open_sound_stream
+from homereel.workflows import film_record, film_sound
 from homereel.workflows.film import join_clips
 from homereel.workflows.film_record import film_parts
 from homereel.workflows.run import read_made
@@ -129,7 +130,7 @@ def test_a_clip_that_gives_fewer_frames_than_it_claims_is_refused(
 
     first = grey(tmp_path / "a.mp4", 20, 60)
     look = media.probe(first)
-    monkeypatch.setattr(film_pieces.media, "probe", lambda path: replace(look, num_frames=3))
+    monkeypatch.setattr(media, "probe", lambda path: replace(look, num_frames=3))
     with pytest.raises(UnreadableMedia, match="claims 3 frames and gives 2"):
         join_clips([(first, 0)], tmp_path / "film.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"], "nothing half made is left"
@@ -174,11 +175,10 @@ def test_clips_are_opened_when_the_film_comes_to_them(tmp_path: Path, monkeypatc
     loud = grey(tmp_path / "loud.mp4", *[50] * 8, sound=tone(1))
     done: list[float] = []
     opened: list[int] = []
-    real = film_sound.open_sound_stream
 
     def spy(path: Path, *, limits: Any) -> Any:
         opened.append(len(done))
-        return real(path, limits=limits)
+        return open_sound_stream(path, limits=limits)
 
     monkeypatch.setattr(film_sound, "open_sound_stream", spy)
     join_clips([(loud, 0)] * 4, tmp_path / "film.mp4", on_progress=done.append)

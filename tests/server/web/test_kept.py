@@ -111,6 +111,8 @@ def test_a_refined_clip_is_refined_again_from_the_same(client: TestClient, store
     gone = client.get(f"/?job={refined.id}").text
     assert "Not here any more, and left out: clip that it refines" in gone
     assert "refine" not in sent_by_form(gone)
+    refused = client.post(f"/studio/jobs/{refined.id}/follow/again", json={})
+    assert (refused.status_code, "was deleted; use its settings" in message_of(refused)) == (400, True)
 
 
 def test_a_picture_that_is_gone_is_told(client: TestClient, picture: Path) -> None:

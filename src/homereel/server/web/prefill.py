@@ -83,7 +83,7 @@ def _of(made: Made, files: Sequence[Kept], gone: Sequence[str], *, source: str) 
     ]
     if told.get("sound") is False:
         extra.append(("sound", "false", "no sound"))
-    notes = ()
+    notes: tuple[str, ...] = ()
     if gone:
         notes = (f"Not here any more, and left out: {', '.join(gone)}. Add it below if you have it.",)
     return Prefill(fields, tuple(files), tuple(extra), notes, source)
