@@ -78,7 +78,7 @@ def open_tab(context: Any) -> Tab:
     tab = Tab(page)
     OPENED.append(tab)
     page.on("close", lambda _: OPENED.remove(tab))
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)  # a first plan loads torch, which a machine at work may take long over
     page.add_init_script(path=AXE)  # as a script tag the page's own policy would refuse it
     page.on("console", lambda message: _note(tab, message))
     page.on("pageerror", lambda error: tab.complaints.append(f"error: {error}"))
@@ -87,4 +87,4 @@ def open_tab(context: Any) -> Tab:
 
 def _note(tab: Tab, message: Any) -> None:
     if message.type in ("error", "warning"):
-        tab.complaints.append(f"{message.type}: {message.text}")
+        tab.complaints.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")

@@ -12,13 +12,23 @@ import pytest
 
 from homereel import media
 from homereel.server.settings import Settings
-from tests.server.running import Running, running
+from tests.server.running import running
 from tests.server.web.browser import Tab, open_tab
 from tests.server.web.furnished import NAMES, furnish
 
 pytestmark = pytest.mark.slow  # `make browser` runs these, where there is a Chromium
 
 MAX_PAGE_BYTES = 300_000
+EMPTY = {
+    f"{name}-empty": address
+    for name, address in {
+        "create": "/",
+        "drafts": "/drafts",
+        "queue": "/queue",
+        "library": "/library",
+        "storyboard": "/storyboard",
+    }.items()
+}
 THEMES = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
 # What the page itself weighs: clips, and what is drawn of them, are not counted.
 WEIGHT = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
@@ -28,34 +38,39 @@ READY = """() => !document.querySelector(".htmx-request") && [...document.images
 
 
 @pytest.fixture(scope="module")
-def furnished(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, dict[str, str]]]:
-    """A server without a worker, and the addresses of its pages."""
-    with running(Settings(data=tmp_path_factory.mktemp("looks"), port=0, workers=0)) as server:
-        yield server, furnish(server.parts)
+def addresses(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Of pages in use, of the same ones before anything was made, and of the one that asks for a token; no worker."""
+
+    def settings(name: str, **more: Any) -> Settings:
+        return Settings(data=tmp_path_factory.mktemp(name), port=0, workers=0, **more)
+
+    closed = settings("closed", token="a-token-of-enough-letters")
+    with running(settings("used")) as used, running(settings("empty")) as empty, running(closed) as asking:
+        yield {
+            **{name: used.url + address for name, address in furnish(used.parts).items()},
+            **{name: empty.url + address for name, address in EMPTY.items()},
+            "sign-in": f"{asking.url}/sign-in",
+        }
 
 
 @pytest.fixture(scope="module", params=THEMES, ids=lambda theme: f"{theme[0]}-{theme[1]}")
-def themed(browser: Any, furnished: tuple[Running, dict[str, str]], request: pytest.FixtureRequest) -> Iterator[Any]:
+def themed(browser: Any, request: pytest.FixtureRequest) -> Iterator[tuple[Tab, str]]:
     """A tab of one theme and width; its motion is off, so that two pictures of a page are alike."""
     scheme, width = request.param
     context = browser.new_context(
-        base_url=furnished[0].url,
-        viewport={"width": width, "height": 900},
-        color_scheme=scheme,
-        reduced_motion="reduce",
+        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
     )
     yield open_tab(context), f"{scheme}-{width}"
     context.close()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_page_looks_well(themed: tuple[Tab, str], furnished: tuple[Running, dict[str, str]], name: str) -> None:
+@pytest.mark.parametrize("name", [*NAMES, *EMPTY, "sign-in"])
+def test_a_page_looks_well(themed: tuple[Tab, str], addresses: dict[str, str], name: str) -> None:
     tab, theme = themed
     page = tab.page
     tab.complaints.clear()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    server, addresses = furnished
     answer = page.goto(addresses[name])
     page.wait_for_load_state("load")
     page.wait_for_function(READY)
@@ -63,16 +78,14 @@ def test_a_page_looks_well(themed: tuple[Tab, str], furnished: tuple[Running, di
     assert tab.findings() == []
     assert page.evaluate(OVERFLOW) <= 0, "nothing is wider than the screen"
     assert page.evaluate(WEIGHT) <= MAX_PAGE_BYTES
-    elsewhere = [url for url in asked if not url.startswith((server.url, "blob:", "data:"))]
+    own = "/".join(addresses[name].split("/")[:3])
+    elsewhere = [url for url in asked if not url.startswith((own, "blob:", "data:"))]
     assert elsewhere == []
     assert [each for each in tab.complaints if answer.status < 400 or "404" not in each] == []
 
 
-def test_marked_clips_become_a_film_that_is_downloaded(
-    browser: Any, furnished: tuple[Running, dict[str, str]], tmp_path: Path
-) -> None:
-    server, addresses = furnished
-    context = browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 900})
+def test_marked_clips_become_a_film_that_is_downloaded(browser: Any, addresses: dict[str, str], tmp_path: Path) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
     tab = open_tab(context)
     page = tab.page
     page.goto(addresses["library"])

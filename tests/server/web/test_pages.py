@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from homereel.jobs.blobs import JobFolder
 from homereel.jobs.store import JobStore
 from homereel.server.web.render import PAGES
+from homereel.server.web.words import code
 from tests.server.conftest import BASE, Serve, parts_of, png
 from tests.server.web.clips import FIELDS, finish_next, finished
 
@@ -371,6 +372,17 @@ def test_fetching_a_model_asks_for_its_licence_and_a_network(client: TestClient,
     offline = serve(offline=True)
     assert "nothing is fetched" in message_of(offline.post("/studio/pulls", json={"model": "wan"}))
     assert "fits" not in client.get("/models").text.split("<h2>")[0]
+
+
+def test_models_to_be_fetched_stand_in_their_families(client: TestClient) -> None:
+    page = client.get("/models").text
+    assert page.count('<details class="group panel" open') == 1, "only the first is open"
+    family = page[page.index("<summary>Wan 2.2 ") :].split("</details>")[0]
+    assert set(re.findall(r"<h3>([\w.-]+)", family)) == {"wan2.2-t2v-a14b", "wan2.2-i2v-a14b", "wan2.2-ti2v-5b"}
+
+
+def test_what_stands_between_backticks_is_code_and_never_markup() -> None:
+    assert code("run `homereel <b>` & look") == "run <code>homereel &lt;b&gt;</code> &amp; look"
 
 
 def test_the_machine_page_tells_what_is_well(client: TestClient) -> None:

@@ -53,11 +53,6 @@ class Reel:
         """Whether any of it is heard."""
         return any((clip.job.result or {}).get("sound_sha256") for clip, _ in self.cuts)
 
-    @property
-    def looks(self) -> list[str]:
-        """Sizes and paces; a film has one."""
-        return sorted({f"{clip.size} at {clip.fps:g} fps" for clip, _ in self.cuts})
-
 
 @router.get("/films/{board_id}")
 def show_film(here: Here, shelf: OnShelf, request: Request, board_id: str) -> Response:

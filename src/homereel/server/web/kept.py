@@ -36,7 +36,7 @@ ZONES = ("image", "last", "video")
 @dataclass(frozen=True)
 class Kept:
     """One file in the form: `sent` is what the form sends of it, `label` what a person reads, `picture` where it is
-    seen.
+    seen. `strength` is that of a LoRA which needs nothing beside it.
     """
 
     field: str
@@ -122,7 +122,8 @@ def _kept(file: JobFile, *, extend_from: Any) -> Kept:
     if file.field == "extend" and extend_from:
         sent.append(("extend_from", str(extend_from)))
     picture = f"/studio/inputs/{file.name}" if file.field in _PICTURES and parent is None else ""
-    strength = float(file.whole.get("strength", 1)) if file.field == "loras" else None
+    is_plain = file.field == "loras" and file.whole.get("expert") is None
+    strength = float(file.whole.get("strength", 1)) if is_plain else None
     return Kept(file.field, file.name, _label(file), tuple(sent), picture, strength)
 
 

@@ -39,7 +39,9 @@ class Prefill:
     def zone(self, name: str) -> Kept | None:
         """What lies in the place that the form has for this file."""
         found = [each for each in self.files if each.field == ("loras" if name == "lora" else name)]
-        return found[0] if len(found) == 1 else None
+        if len(found) != 1 or (name == "lora" and found[0].strength is None):
+            return None
+        return found[0]
 
     @property
     def others(self) -> list[Kept]:
