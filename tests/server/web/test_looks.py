@@ -34,6 +34,10 @@ THEMES = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
 WEIGHT = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
   .filter((e) => !/v1\\/videos|preview|inputs/.test(e.name)).reduce((sum, e) => sum + e.decodedBodySize, 0)"""
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+SHARE = """() => {
+  const box = document.querySelector("main > :not([hidden])").getBoundingClientRect();
+  return box.width / document.documentElement.clientWidth;
+}"""
 READY = """() => !document.querySelector(".htmx-request") && [...document.images].every((i) => i.complete)"""
 
 
@@ -77,6 +81,7 @@ def test_a_page_looks_well(themed: tuple[Tab, str], addresses: dict[str, str], n
     tab.shoot(f"{name}-{theme}", whole=True)
     assert tab.findings() == []
     assert page.evaluate(OVERFLOW) <= 0, "nothing is wider than the screen"
+    assert page.evaluate(SHARE) > 0.28, "nothing is squeezed into a corner"
     assert page.evaluate(WEIGHT) <= MAX_PAGE_BYTES
     own = "/".join(addresses[name].split("/")[:3])
     elsewhere = [url for url in asked if not url.startswith((own, "blob:", "data:"))]
