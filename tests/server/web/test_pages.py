@@ -112,7 +112,7 @@ def drafts_of(client: TestClient, **fields: str) -> int:
 
 def test_the_plan_is_told_before_the_click(client: TestClient, store: JobStore) -> None:
     plan = client.post("/studio/plan", json=FORM).text
-    assert "not measured yet" in plan
+    assert 'href="/settings">say the watts' in plan, "energy is known as soon as the power is"
     assert "2 steps" in plan
     assert re.search(r"Memory</dt><dd>[\d.]+ (MB|GB)", plan)
     assert "Say what to see" in client.post("/studio/plan", json={**FORM, "prompt": ""}).text
