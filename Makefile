@@ -14,7 +14,7 @@ slow:
 	pytest -q -m slow
 
 browser:
-	pytest -q -n0 -m slow tests/server/web
+	pytest -q -n2 -m slow tests/server/web
 
 demo:
 	homereel generate "a red ball bounces on a green floor" -o ball.mp4

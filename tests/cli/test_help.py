@@ -25,7 +25,7 @@ HEAVY = {
     "sqlalchemy",
 }
 COMMANDS = [
-    ["generate"], ["drafts"], ["refine"], ["extend"], ["vary"], ["upscale"], ["storyboard"], ["prompt"],
+    ["generate"], ["drafts"], ["refine"], ["extend"], ["vary"], ["upscale"], ["storyboard"], ["join"], ["prompt"],
     ["info"], ["replay"], ["compare"], ["models"], ["models", "info"], ["models", "pull"],
     ["models", "rm"], ["models", "scan"], ["models", "import"], ["lora"], ["lora", "check"], ["exam"], ["fidelity"],
     ["serve"], ["mcp"], ["bench"], ["train"], ["train", "pocket"], ["jobs"], ["jobs", "list"], ["jobs", "show"],

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from homereel import media
+from homereel.core.sound import Sound
 from homereel.engine.kept import kept_path
 from tests.cli.conftest import Cli
 
@@ -103,6 +104,20 @@ def test_a_storyboard_becomes_one_film(cli: Cli, tiny_image_model_dir: Path, fol
     film = media.read_clip("film.mp4")
     assert len(film.frames) == 9 + 5
     assert film.fps == 8
+
+
+def test_clips_are_joined_with_their_sound(cli: Cli, folder: Path) -> None:
+    frames = np.zeros((8, 32, 32, 3), np.uint8)
+    hum = 0.3 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)
+    media.write_clip(frames, "a.mp4", fps=8)
+    media.write_clip(frames + 90, "b.mp4", fps=8, sound=Sound(hum[:, None].astype(np.float32), 48_000))
+    told = cli("join", "a.mp4", "b.mp4", "a.mp4", "--title", "Three", "-o", "film.mp4", "--json").json
+    assert (told["files"], told["num_frames"], told["has_sound"]) == (["film.mp4"], 24, True)
+    shown = cli("info", "film.mp4").out
+    assert "Three" in shown
+    assert "make its clips again" in shown
+    media.write_clip(frames, "quick.mp4", fps=16)
+    assert "quick.mp4 is 32x32 at 16 fps, and a.mp4" in cli("join", "a.mp4", "quick.mp4").complaint
 
 
 def test_the_plan_of_a_storyboard_makes_nothing(cli: Cli, folder: Path) -> None:

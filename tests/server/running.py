@@ -14,6 +14,7 @@ from homereel.jobs.work import Workplace
 from homereel.jobs.worker import run_worker
 from homereel.server.app import create_app
 from homereel.server.main import Server, bound
+from homereel.server.parts import Parts
 from homereel.server.settings import Settings
 
 
@@ -24,19 +25,21 @@ class Running:
     url: str
     settings: Settings
     server: Server
+    parts: Parts
 
 
 @contextmanager
 def running(settings: Settings) -> Iterator[Running]:
     """The server, from its start to its graceful end."""
-    server = Server(create_app(settings))
+    app = create_app(settings)
+    server = Server(app)
     with bound(settings) as line:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[line])), name="server")
         thread.start()
         try:
             wait_for(lambda: server.started or not thread.is_alive())
             assert server.started
-            yield Running(f"http://127.0.0.1:{line.getsockname()[1]}", settings, server)
+            yield Running(f"http://127.0.0.1:{line.getsockname()[1]}", settings, server, app.state.parts)
         finally:
             server.should_exit = True
             thread.join()

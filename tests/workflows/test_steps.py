@@ -71,6 +71,17 @@ def test_a_large_clip_is_drafted_smaller_in_its_proportions() -> None:
     assert step.request.width / step.request.height == pytest.approx(832 / 480, rel=0.05)
 
 
+def test_a_drafts_sides_can_be_said_as_a_share() -> None:
+    (half,) = drafts(Request(prompt=PROMPT, width=832, height=480), num=1, side_share=0.5, steps=5)
+    assert (half.request.width, half.request.height, half.request.steps) == (416, 240, 5)
+    (small,) = drafts(Request(prompt=PROMPT), num=1, side_share=0.5)
+    assert (small.request.width, small.request.height) == (48, 48)
+    (full,) = drafts(Request(prompt=PROMPT, width=832, height=480), num=1, side_share=1)
+    assert (full.request.width, full.request.height) == (832, 480)
+    with pytest.raises(InvalidRequest, match=r"0\.1 to 1"):
+        drafts(Request(prompt=PROMPT), num=1, side_share=2)
+
+
 def test_steps_that_are_few_already_stay() -> None:
     (step,) = drafts(Request(prompt=PROMPT, steps=4), num=1)
     assert step.request.steps == 4

@@ -73,6 +73,11 @@ COMMANDS: Mapping[str, Command] = {
         _MAKE,
         "Make a film of several shots that share style, references and seeds.",
     ),
+    "join": Command(
+        "join:join",
+        _MAKE,
+        "Join clips to one film with cuts: of one size and pace, with the sound of those that have it.",
+    ),
     "prompt": Command(
         "prompt_command:prompt",
         _MAKE,

@@ -60,6 +60,9 @@ def _sound(track: SoundTrack) -> str:
 def _recipe(inner: Mapping[str, Any], *, file: str) -> Iterator[tuple[str, str]]:
     """The record was checked for its types when it was read; what is missing is left out."""
     asked, settled = inner.get("request") or {}, inner.get("resolved") or {}
+    if inner.get("film"):
+        yield from _film(inner)
+        return
     yield "prompt", str(asked.get("prompt") or "")
     yield "negative", str(asked.get("negative_prompt") or "")
     yield "made from", " ".join(_inputs(asked))
@@ -74,6 +77,21 @@ def _recipe(inner: Mapping[str, Any], *, file: str) -> Iterator[tuple[str, str]]
     else:
         yield "again", f"homereel replay {shlex.quote(file)}"
         yield "as a command", _command(asked, settled)
+
+
+def _film(inner: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Clips that were joined: each with what makes it again."""
+    film = inner["film"]
+    yield "title", str(film.get("title") or "")
+    yield "models", ", ".join(map(str, film.get("models") or ()))
+    for number, part in enumerate(film.get("parts") or (), start=1):
+        recipe = part.get("recipe") or {}
+        settings = [f"{name} {_plain(recipe[name])}" for name in ("steps", "seed") if name in recipe]
+        words = [str(recipe.get("prompt") or "a clip without a recipe"), *settings]
+        yield f"clip {number}", ", ".join([*words, f"{_plain(part.get('num_frames', 0))} frames"])
+    yield "joined", f"{inner.get('created', '')} by homereel {inner.get('version', '')}".strip()
+    yield "generated", "yes, by a model" if inner.get("ai_generated") else ""
+    yield "again", "not as one: make its clips again, and join them"
 
 
 def _command(asked: Mapping[str, Any], settled: Mapping[str, Any]) -> str:

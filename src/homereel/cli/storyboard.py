@@ -90,7 +90,7 @@ def storyboard(
         from homereel.workflows.film import join_clips
 
         pieces = [(places[cut.name], cut.skip_frames) for cut in cuts]
-        return {"files": [str(join_clips(pieces, film, quality=quality))]}
+        return {"files": [str(join_clips(pieces, film, title=board.title, quality=quality))]}
 
     make_steps(
         steps,

@@ -17,6 +17,7 @@ from homereel.media.read_record import read_record
 from homereel.media.read_sound import read_sound
 from homereel.media.record_text import parameters_text
 from homereel.media.retime import num_frames_at
+from homereel.media.sound_source import SoundStream
 from homereel.media.target import check_target, sidecar_path
 from homereel.media.write import carries_sound, write_clip, write_sidecar
 
@@ -25,6 +26,7 @@ __all__ = [
     "FrameStream",
     "Limits",
     "Probe",
+    "SoundStream",
     "SoundTrack",
     "carries_sound",
     "check_target",

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from homereel.core.sound import Sound
 from homereel.media.encode_aac import AacTrack, aac_rate
 from homereel.media.record_text import LateTags, Tags
+from homereel.media.sound_source import Sounding
 from homereel.media.yuv import BT709, LIMITED_RANGE, to_yuv
 
 _CONTAINER_OPTIONS = {"movflags": "use_metadata_tags+faststart", "fflags": "+bitexact"}
@@ -29,7 +29,7 @@ def encode_mp4(
     fps: float,
     tags: Tags | LateTags | None,
     quality: int,
-    sound: Sound | None = None,
+    sound: Sounding | None = None,
 ) -> None:
     """Fill the existing file `path`. H.264 with 4:2:0 colour needs even sides: an odd last row or column
     is doubled. The sound starts with the first frame and ends with the last. Tags that come late are waited for with
@@ -86,7 +86,7 @@ def _encode_all(
     put: Callable[[Any], object],
     rate: Fraction,
     quality: int,
-    sound: Sound | None,
+    sound: Sounding | None,
 ) -> None:
     """Give the packets of all streams to `put`, in the order in which they belong into the file."""
     stream: Any = None
@@ -106,7 +106,7 @@ def _encode_all(
         put(stream.encode(None))
 
 
-def _options_with_sound(sound: Sound) -> dict[str, str]:
+def _options_with_sound(sound: Sounding) -> dict[str, str]:
     """The movie's clock ticks in samples, so that the sound ends exactly with the last frame and not on a
     millisecond; frames that the video encoder still holds are waited for, however slow the clip is.
     """

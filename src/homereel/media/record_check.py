@@ -128,6 +128,23 @@ def _is_hash(value: object) -> bool:
     return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
+def _is_film(value: object) -> bool:
+    """Clips that were joined, each with its fingerprints."""
+    hashes = ("sha256", "frames_sha256", "sound_sha256")
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("title", ""), str)
+        and isinstance(value.get("models", {}), dict)
+        and all(
+            isinstance(part, dict)
+            and all(_is_hash(part[name]) for name in hashes if name in part)
+            and _is_request(part.get("recipe", {}))
+            and _numbers_are(part)
+            for part in _items(value, "parts")
+        )
+    )
+
+
 _SHAPES: dict[str, Callable[[object], bool]] = {
     "version": _is_text,
     "created": _is_text,
@@ -138,6 +155,7 @@ _SHAPES: dict[str, Callable[[object], bool]] = {
     "machine": _is_object,
     "frames_sha256": _is_hash,
     "sound_sha256": _is_hash,
+    "film": _is_film,
     "timing": _is_object,
     "peak_bytes": lambda value: isinstance(value, int) and value >= 0,
     "parents": lambda value: isinstance(value, list),

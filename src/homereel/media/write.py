@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from homereel.core.errors import InvalidRequest, UnwritableTarget
-from homereel.core.sound import Sound
 from homereel.media.encode_aac import bit_rate
 from homereel.media.encode_animation import encode_gif, encode_webp
 from homereel.media.encode_mp4 import encode_mp4
@@ -20,6 +19,7 @@ from homereel.media.frame_source import Frames, frames_bytes, frames_count, take
 from homereel.media.private import strip_private
 from homereel.media.record_text import LateTags, Tags, make_tags, record_json
 from homereel.media.replace import replacing_file
+from homereel.media.sound_source import Sounding
 from homereel.media.target import (
     Target,
     TargetKind,
@@ -42,7 +42,7 @@ def write_clip(
     record: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
     quality: int = 80,
     private: bool = False,
-    sound: Sound | None = None,
+    sound: Sounding | None = None,
 ) -> Path:
     """Write `frames` (uint8, (T, H, W, 3) or one (H, W, 3) after another) to `target`; returns the file or
     folder.
@@ -57,7 +57,8 @@ def write_clip(
 
     `sound` goes into an mp4 as AAC, 192 kb/s for two channels at quality 80. It starts with the first frame; what
     is longer than the frames is cut off, what is shorter is followed by silence, what is louder than 1 is limited.
-    Other formats have no sound and are written without: `carries_sound` tells beforehand.
+    A SoundStream is read while the frames come, so that neither is held whole. Other formats have no sound and are
+    written without: `carries_sound` tells beforehand.
     """
     _check_numbers(fps=fps, quality=quality)
     check_target(target)

@@ -19,6 +19,7 @@ from homereel.jobs.store import JobStore
 from homereel.server import (
     docs_page,
     events,
+    film_routes,
     models,
     native,
     status,
@@ -28,6 +29,7 @@ from homereel.server import (
 )
 from homereel.server.errors import answer_failures
 from homereel.server.feed import Feed
+from homereel.server.films import FilmBox
 from homereel.server.guard import Guard
 from homereel.server.intake import Intake
 from homereel.server.outbound import Outbound
@@ -54,7 +56,7 @@ def create_app(settings: Settings, *, warm: bool = False) -> FastAPI:
     )
     answer_failures(app)
     studio.mount(app, settings)
-    for room in (video_create, videos, native, upload_routes, events, models, status, docs_page):
+    for room in (video_create, videos, native, film_routes, upload_routes, events, models, status, docs_page):
         app.include_router(room.router)
     app.add_middleware(Guard, settings=settings)
     studio.guard_browsers(app, settings)
@@ -96,11 +98,15 @@ async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Plan
         max_all_bytes=settings.max_uploads_bytes,
     )
     await to_thread.run_sync(uploads.sweep)
+    intake = Intake(store, data=settings.data, planner=planner)
+    films = FilmBox(settings.data / "films", intake=intake, is_ending=closing.is_set)
+    await to_thread.run_sync(films.sweep)
     parts = Parts(
         settings=settings,
         store=store,
         uploads=uploads,
-        intake=Intake(store, data=settings.data, planner=planner),
+        intake=intake,
+        films=films,
         outbound=outbound,
         feed=Feed(store, closing=closing, max_followers=settings.max_followers),
         closing=closing,

@@ -19,15 +19,15 @@ _TYPES = {CLIP: "video/mp4", THUMBNAIL: "image/webp", SPRITESHEET: "image/jpeg",
 _FRESH = {"cache-control": "private, no-cache"}
 
 
-def clip_answer(request: Request, parts: Parts, job: Job, *, variant: str) -> Response:
-    """A finished job's clip, its thumbnail or its sheet of frames. Raises NotReady."""
+def clip_answer(request: Request, parts: Parts, job: Job, *, variant: str, saved_as: str | None = None) -> Response:
+    """A finished job's clip, its thumbnail or its sheet of frames, to be saved as `saved_as`. Raises NotReady."""
     if job.status != "completed":
         later = "" if job.is_over else f"; ask /v1/videos/{job.id} how far it is"
         raise NotReady(f"{job.id} has no clip: it is {job.status}{later}")
     headers = {}
     if variant == "video" and job.result and job.result.get("sha256"):
         headers["etag"] = f'"{job.result["sha256"]}"'
-    return file_answer(request, parts, job.id, VARIANTS[variant], headers=headers)
+    return file_answer(request, parts, job.id, VARIANTS[variant], headers=headers, saved_as=saved_as)
 
 
 def preview_answer(request: Request, parts: Parts, job: Job) -> Response:
@@ -36,7 +36,13 @@ def preview_answer(request: Request, parts: Parts, job: Job) -> Response:
 
 
 def file_answer(
-    request: Request, parts: Parts, job_id: str, name: str, *, headers: Mapping[str, str] | None = None
+    request: Request,
+    parts: Parts,
+    job_id: str,
+    name: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    saved_as: str | None = None,
 ) -> Response:
     """One file of a job's folder. Raises NotReady if it is not there, or is a link or no plain file."""
     folder = JobFolder(parts.settings.data, job_id)
@@ -51,7 +57,7 @@ def file_answer(
         path,
         headers={**_FRESH, **(headers or {})},
         media_type=_TYPES[name],
-        filename=f"{job_id}{path.suffix}",
+        filename=saved_as or f"{job_id}{path.suffix}",
         stat_result=status,
         content_disposition_type="attachment",
     )

@@ -23,6 +23,7 @@ from homereel.core.errors import (
     InvalidRequest,
     KeyReused,
     MediaError,
+    Stopped,
     StoreUnavailable,
     TooLarge,
     UnknownJob,
@@ -52,6 +53,7 @@ _ANSWERS: tuple[tuple[type[HomereelError], int, str], ...] = (
     (WrongState, 409, "wrong_state"),
     (KeyReused, 409, "idempotency_key_reused"),
     (StoreUnavailable, 503, "store_unavailable"),
+    (Stopped, 503, "ending"),
     (Unreachable, 400, "unreachable"),
 )
 _CODES = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed"}

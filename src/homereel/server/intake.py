@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from homereel.core.errors import InvalidRequest, WrongState
+from homereel.core.errors import InvalidRequest, UnknownJob, WrongState
 from homereel.core.request import Request
 from homereel.jobs.blobs import JobFolder
 from homereel.jobs.parent_clip import LAST_FRAME
@@ -110,13 +110,32 @@ class Intake:
         return Attachment(picture, f"{clip.key}/{LAST_FRAME}", job_id)
 
     def request_of(self, job: Job) -> dict[str, Any]:
-        """A job's request, its files as Attachments."""
+        """A job's request, its files as Attachments. Raises InvalidRequest if one of them is gone."""
 
         def attach(name: str, value: Any) -> Any:
-            is_file = isinstance(value, str) and job_of_place(value) is None
-            return Attachment(Path(value), f"{job.id}/{name}", name) if is_file else value
+            if not isinstance(value, str):
+                return value
+            parent = job_of_place(value)
+            if parent is not None:
+                self._check_known(parent, child=job.id, field=name)
+                return value
+            if not Path(value).is_file():
+                raise InvalidRequest(
+                    f"{name}: what {job.id} was made from is not here any more; use its settings, and add it again",
+                    field=name,
+                )
+            return Attachment(Path(value), f"{job.id}/{name}", name)
 
         return map_files(job.request, attach)
+
+    def _check_known(self, job_id: str, *, child: str, field: str) -> None:
+        try:
+            self._store.get(job_id)
+        except UnknownJob:
+            raise InvalidRequest(
+                f"{field}: the clip that {child} comes from was deleted; use its settings, and leave that out",
+                field=field,
+            ) from None
 
 
 def _decided(plan: Plan) -> dict[str, Any]:

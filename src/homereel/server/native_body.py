@@ -13,13 +13,15 @@ from homereel.jobs.records import Relation, is_job_id
 from homereel.jobs.submit import MAX_PRIORITY
 from homereel.server.attachments import map_files
 from homereel.server.intake import Wish
+from homereel.server.job_files import attached, find_file, job_and_field
 from homereel.server.parts import Parts
 from homereel.workflows.step import job_place
 
 _FILE = {
     "type": "string",
     "description": "The id of an upload (POST /api/v1/uploads), or for footage that of a finished clip, and for "
-    "refine and extend that of any clip made here.",
+    "refine and extend that of any clip made here; or what another job was made from, as video_.../image or "
+    "video_.../loras.0.",
 }
 _JOB_FIELDS: dict[str, Any] = {
     "priority": {
@@ -50,6 +52,10 @@ def read_fields(body: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     def attach(name: str, value: Any) -> Any:
         if not isinstance(value, str):
             raise InvalidRequest(f"{name}: name a file by the id of its upload", field=name)
+        of_job = job_and_field(value)
+        if of_job is not None:
+            job_id, field, index = of_job
+            return attached(find_file(parts.store.get(job_id), field, index), parts.settings.data)
         if name == "video" and is_job_id(value):
             return parts.intake.clip_of(value)
         if name in ("refine", "extend") and is_job_id(value):

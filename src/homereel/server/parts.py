@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from homereel.jobs.launcher import Launcher
 from homereel.jobs.store import JobStore
 from homereel.server.feed import Feed
+from homereel.server.films import FilmBox
 from homereel.server.intake import Intake
 from homereel.server.outbound import Outbound
 from homereel.server.settings import Settings
@@ -29,6 +30,7 @@ class Parts:
     store: JobStore
     uploads: UploadBox
     intake: Intake
+    films: FilmBox
     outbound: Outbound
     feed: Feed
     closing: asyncio.Event

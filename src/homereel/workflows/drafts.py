@@ -40,12 +40,14 @@ def drafts(
     width: int | None = None,
     height: int | None = None,
     steps: int | None = None,
+    side_share: float | None = None,
 ) -> tuple[Step, ...]:
     """`num` seeds, one after the other, of each prompt: that of the request, and any `prompts` beside it.
 
     The same seed stands for every prompt, so that variants can be compared. Size and steps are those of
-    `draft_settings` unless they are given. Steps are named draft-1, draft-2, ...; raises InvalidRequest, UnknownModel
-    or WeightsError.
+    `draft_settings` unless they are given; `side_share` says how long a draft's sides are against those of the finished
+    clip (1: as long), also below the area where they would stay by themselves. Steps are named draft-1, draft-2, ...;
+    raises InvalidRequest, UnknownModel or WeightsError.
     """
     from homereel.models.registry import model_facts
 
@@ -55,7 +57,9 @@ def drafts(
             f"{num} seeds of {len(words)} prompts are asked for; give 1 to {MAX_DRAFTS} drafts", field="num"
         )
     facts = model_facts(request.model)
-    cheap = draft_settings(request, facts=facts)
+    if side_share is not None and not 0.1 <= side_share <= 1:
+        raise InvalidRequest(f"side_share is {side_share:g}; give 0.1 to 1, such as 0.5", field="side_share")
+    cheap = draft_settings(request, facts=facts, side_share=side_share)
     size = _size(request, cheap, width=width, height=height)
     base = request.replace(model=facts.model, **size, **_steps(request, cheap, steps=steps))
     made = [(seed, prompt) for prompt in words for seed in seeds_from(request.seed, count=num)]
@@ -67,13 +71,13 @@ def drafts(
     )
 
 
-def draft_settings(request: Request, *, facts: ModelFacts) -> DraftSettings:
+def draft_settings(request: Request, *, facts: ModelFacts, side_share: float | None = None) -> DraftSettings:
     """The size and steps of a draft of this request."""
     defaults, grid = facts.defaults, facts.grid
     full = (request.width or defaults.width, request.height or defaults.height)
     area = full[0] * full[1]
-    least = min(area, LEAST_AREA)
-    width, height = nearest_size(full[0] / full[1], area=max(least, area * SIDE_SHARE**2), grid=grid)
+    small = max(min(area, LEAST_AREA), area * SIDE_SHARE**2) if side_share is None else area * side_share**2
+    width, height = nearest_size(full[0] / full[1], area=small, grid=grid)
     return DraftSettings(width=width, height=height, steps=_few(request.steps, defaults))
 
 

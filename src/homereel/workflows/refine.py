@@ -9,7 +9,8 @@ from homereel.core.protocols import ModelFacts
 from homereel.planning.grid import nearest_size
 from homereel.workflows.step import Made, Step
 
-# Shares of the way that are gone anew; measured on pocket by benchmarks/workflows.py.
+# Shares of the way that are gone anew. They were chosen and not measured: benchmarks/workflows.py would tell what of a
+# draft they keep on pocket, and no figures of it are there yet.
 REFINE_STRENGTH = 0.6
 UPSCALE_STRENGTH = 0.4
 

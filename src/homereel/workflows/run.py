@@ -11,6 +11,7 @@ from homereel.core.errors import InvalidRequest
 from homereel.core.request import Request
 from homereel.core.result import FiledClip
 from homereel.workflows.film import write_last_frame
+from homereel.workflows.film_record import film_parts
 from homereel.workflows.step import Made, Step
 
 
@@ -50,7 +51,7 @@ def read_made(path: str | Path, *, prompt: str | None = None, model: str | None 
     """
     path = Path(path)
     look = media.probe(path)
-    if look.record is not None and not look.record["homereel"].get("private"):
+    if look.record is not None and not look.record["homereel"].get("private") and film_parts(look.record) is None:
         return Made.of_record(look.record, place=path)
     if prompt is None:
         raise InvalidRequest(

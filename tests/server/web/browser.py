@@ -24,6 +24,10 @@ def find_browser() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name)) is not None), None)
 
 
+OPENED: list[Tab] = []
+"""Tabs that are open now, to be looked at when a test fails."""
+
+
 @contextmanager
 def chromium() -> Iterator[Any]:
     """The browser, from its start to its end."""
@@ -46,10 +50,17 @@ class Tab:
     page: Any
     complaints: list[str] = field(default_factory=list)
 
-    def shoot(self, name: str) -> None:
-        """Keep a picture of it, for whoever looks at the run."""
+    def shoot(self, name: str, *, whole: bool = False) -> None:
+        """Keep a picture of it, for whoever looks at the run; `whole` also shows what one would have to scroll to."""
         SHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SHOTS / f"{name}.png")
+        self.page.screenshot(path=SHOTS / f"{name}.png", full_page=whole)
+
+    def keep_failure(self, name: str) -> None:
+        """What the page looked like and held when a test failed."""
+        if self.page.is_closed():
+            return
+        self.shoot(f"failed-{name}", whole=True)
+        (SHOTS / f"failed-{name}.html").write_text(self.page.content(), encoding="utf-8")
 
     def findings(self) -> list[str]:
         """What axe has to say that is serious or worse, with the place of each."""
@@ -65,7 +76,9 @@ def open_tab(context: Any) -> Tab:
     """A fresh tab whose complaints are kept."""
     page = context.new_page()
     tab = Tab(page)
-    page.set_default_timeout(60_000)
+    OPENED.append(tab)
+    page.on("close", lambda _: OPENED.remove(tab))
+    page.set_default_timeout(120_000)  # a first plan loads torch, which a machine at work may take long over
     page.add_init_script(path=AXE)  # as a script tag the page's own policy would refuse it
     page.on("console", lambda message: _note(tab, message))
     page.on("pageerror", lambda error: tab.complaints.append(f"error: {error}"))
@@ -74,4 +87,4 @@ def open_tab(context: Any) -> Tab:
 
 def _note(tab: Tab, message: Any) -> None:
     if message.type in ("error", "warning"):
-        tab.complaints.append(f"{message.type}: {message.text}")
+        tab.complaints.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,20 @@ import pytest
 
 from homereel.server.settings import Settings
 from tests.server.running import Running, running, working
-from tests.server.web.browser import Tab, chromium, find_browser, open_tab
+from tests.server.web.browser import OPENED, Tab, chromium, find_browser, open_tab
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Of every tab that is open when a test fails, a picture and the page are kept beside the other pictures."""
+    report = yield
+    if report.when == "call" and report.failed:
+        name = re.sub(r"[^\w-]+", "-", item.name).strip("-")
+        for number, tab in enumerate(list(OPENED), start=1):
+            tab.keep_failure(name if number == 1 else f"{name}-tab-{number}")
+    return report
 
 
 @pytest.fixture(scope="session")

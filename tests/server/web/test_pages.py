@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from homereel.jobs.blobs import JobFolder
 from homereel.jobs.store import JobStore
 from homereel.server.web.render import PAGES
+from homereel.server.web.words import code
 from tests.server.conftest import BASE, Serve, parts_of, png
 from tests.server.web.clips import FIELDS, finish_next, finished
 
@@ -52,7 +53,7 @@ def test_every_page_is_there_empty_and_says_what_to_do(client: TestClient, addre
 def test_a_page_and_its_files_weigh_little(client: TestClient) -> None:
     page = client.get("/")
     files = set(re.findall(r'"(/static/[^"]+)"', page.text))
-    modules = ["live.js", "clips.js", "drop.js", "board.js", "queue.js", "compare.js", "film.js"]
+    modules = ["live.js", "clips.js", "drop.js", "board.js", "queue.js", "marks.js", "compare.js", "film.js"]
     contents = [client.get(address) for address in [*files, *(f"/static/{name}" for name in modules)]]
     assert all(content.status_code == 200 for content in contents)
     assert len(page.content) + sum(len(content.content) for content in contents) <= 150_000
@@ -111,7 +112,7 @@ def drafts_of(client: TestClient, **fields: str) -> int:
 
 def test_the_plan_is_told_before_the_click(client: TestClient, store: JobStore) -> None:
     plan = client.post("/studio/plan", json=FORM).text
-    assert "not measured yet" in plan
+    assert 'href="/settings">say the watts' in plan, "energy is known as soon as the power is"
     assert "2 steps" in plan
     assert re.search(r"Memory</dt><dd>[\d.]+ (MB|GB)", plan)
     assert "Say what to see" in client.post("/studio/plan", json={**FORM, "prompt": ""}).text
@@ -153,6 +154,37 @@ def test_drafts_are_picked_and_refined(client: TestClient, store: JobStore) -> N
     assert (refined.parent, refined.relation) == (jobs[2].id, "refine")
     assert refined.request["refine"] == f"job:{jobs[2].id}"
     assert f'href="/drafts/{board}"' in client.get("/drafts").text
+
+
+def test_drafts_are_made_and_refined_as_it_was_wished(client: TestClient, store: JobStore) -> None:
+    wish = {**FORM, "steps": "20", "draft_share": "0.5", "draft_steps": "3", "refine_strength": "0.3"}
+    told = client.post("/studio/plan", json={**wish, "width": "64", "height": "64"}).text
+    assert "32×32, 3 steps" in told
+    board = client.post("/studio/create", json={**wish, "drafts": "1"}).headers["hx-redirect"]
+    job = finish_next(parts_of(client))
+    assert job.request["steps"] == 3
+    client.post(f"/studio/jobs/{job.id}/pick", json={"pick": "picked"})
+    assert 'placeholder="0.3"' in client.get(f"/studio{board.replace('drafts', 'boards')}/costs").text
+    for body, strength in (({}, 0.3), ({"strength": "0.8"}, 0.8)):
+        client.post(f"/studio{board.replace('drafts', 'boards')}/refine", json=body)
+        assert store.queue()[-1].request["strength"] == strength
+    client.post(f"/studio/jobs/{job.id}/follow/refine", json={"strength": "0.5"})
+    assert store.queue()[-1].request["strength"] == 0.5
+    wrong = client.post("/studio/create", json={**wish, "drafts": "4", "refine_strength": "2"})
+    assert "give 0.05 to 1" in message_of(wrong)
+    assert "give 1 to 1000" in client.post("/studio/plan", json={**FORM, "draft_steps": "0"}).text
+
+
+def test_the_plan_tells_what_refining_takes(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More strength is more steps; times are known where the cost of a step was measured, as a stand-in does here."""
+    from homereel.core.plan import Plan
+
+    monkeypatch.setattr(
+        Plan, "as_dict", lambda plan: {**vars(plan), "seconds": 100 * (plan.strength or 1), "band": None}
+    )
+    texts = [client.post("/studio/plan", json={**FORM, "refine_strength": each}).text for each in ("", "0.25")]
+    assert "Refine one</dt><dd>about 1 min<" in texts[0]
+    assert "Refine one</dt><dd>about 25 s<" in texts[1]
 
 
 @pytest.mark.parametrize(
@@ -340,6 +372,17 @@ def test_fetching_a_model_asks_for_its_licence_and_a_network(client: TestClient,
     offline = serve(offline=True)
     assert "nothing is fetched" in message_of(offline.post("/studio/pulls", json={"model": "wan"}))
     assert "fits" not in client.get("/models").text.split("<h2>")[0]
+
+
+def test_models_to_be_fetched_stand_in_their_families(client: TestClient) -> None:
+    page = client.get("/models").text
+    assert page.count('<details class="group panel" open') == 1, "only the first is open"
+    family = page[page.index("<summary>Wan 2.2 ") :].split("</details>")[0]
+    assert set(re.findall(r"<h3>([\w.-]+)", family)) == {"wan2.2-t2v-a14b", "wan2.2-i2v-a14b", "wan2.2-ti2v-5b"}
+
+
+def test_what_stands_between_backticks_is_code_and_never_markup() -> None:
+    assert code("run `homereel <b>` & look") == "run <code>homereel &lt;b&gt;</code> &amp; look"
 
 
 def test_the_machine_page_tells_what_is_well(client: TestClient) -> None:

@@ -20,7 +20,7 @@ from homereel.server.web.render import PageRoute, redirect, render
 from homereel.server.web.rooms import OnShelf
 from homereel.server.web.shelf import Shelf
 from homereel.server.web.views import Marks, checked_id, clip_of
-from homereel.server.web.wishes import again, made, submit, wish_of
+from homereel.server.web.wishes import again, made, read_strength, refine_strength, submit, wish_of
 from homereel.workflows import Step
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -37,8 +37,9 @@ async def follow(here: Here, shelf: OnShelf, request: Request, job_id: str, what
 
 
 @router.post("/studio/boards/{board_id}/refine")
-async def refine_picked(here: Here, shelf: OnShelf, board_id: str) -> Response:
+async def refine_picked(here: Here, shelf: OnShelf, request: Request, board_id: str) -> Response:
     """Refine every picked draft of a board, and show them in the queue."""
+    body = await read_json(request)
 
     def run() -> None:
         picks, board = shelf.picks(), shelf.board(board_id)
@@ -46,7 +47,7 @@ async def refine_picked(here: Here, shelf: OnShelf, board_id: str) -> Response:
         done = [job for job in map(here.store.get, ids) if job.status == "completed"]
         if not done:
             raise InvalidRequest("pick a finished draft first: P on the keyboard, or Pick on its card", field="pick")
-        steps = [(job, _steps("refine", job, {})) for job in done]
+        steps = [(job, _steps("refine", job, body)) for job in done]
         submit([wish_of(step, parent=job.id) for job, found in steps for step in found], here)
 
     await to_thread.run_sync(run, limiter=here.turns)
@@ -126,7 +127,7 @@ def _steps(what: str, job: Job, body: Mapping[str, Any]) -> Sequence[Step]:
     prompt = str(body.get("prompt", "")).strip() or None
     seconds = str(body.get("seconds", "")).strip()
     ways: dict[str, Callable[[], Sequence[Step]]] = {
-        "refine": lambda: (workflows.refine(made(job)),),
+        "refine": lambda: (workflows.refine(made(job), strength=refine_strength(job, read_strength(body))),),
         "enlarge": lambda: (workflows.upscale(made(job)),),
         "vary": lambda: workflows.vary(made(job), num=NUM_VARIATIONS),
         "extend": lambda: (workflows.extend(made(job), seconds=_seconds(seconds), prompt=prompt),),

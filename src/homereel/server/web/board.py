@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from homereel.core.errors import InvalidRequest, UnknownJob
@@ -17,7 +17,8 @@ from homereel.server.web.render import PageRoute, render
 from homereel.server.web.rooms import OnShelf
 from homereel.server.web.shelf import Board, Shelf
 from homereel.server.web.views import Clip, Marks, checked_id, clip_of, clips_of
-from homereel.server.web.wishes import made, wish_of
+from homereel.server.web.wishes import made, read_strength, refine_strength, wish_of
+from homereel.workflows.refine import REFINE_STRENGTH
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _PICKS = ("picked", "discarded", "")
@@ -40,12 +41,22 @@ def show_board(here: Here, shelf: OnShelf, request: Request, board_id: str) -> R
 
 
 @router.get("/studio/boards/{board_id}/costs")
-def show_costs(here: Here, shelf: OnShelf, request: Request, board_id: str) -> Response:
+def show_costs(
+    here: Here, shelf: OnShelf, request: Request, board_id: str, *, strength: Annotated[str, Query(max_length=40)] = ""
+) -> Response:
     """What can be done with the picked ones, and what refining them takes."""
     clips = clips_of(_board(shelf, board_id).jobs, here.store, Marks.on(shelf))
     picked = _picked(clips)
     done = [clip for clip in picked if clip.is_done]
-    return render(request, "_picked.html", board_id=board_id, clips=clips, picked=picked, cost=_cost(here, shelf, done))
+    return render(
+        request,
+        "_picked.html",
+        board_id=board_id,
+        clips=clips,
+        picked=picked,
+        cost=_cost(here, shelf, done, {"strength": strength}),
+        hint=next((refine_strength(clip.job, None) for clip in clips), None) or REFINE_STRENGTH,
+    )
 
 
 @router.get("/studio/cards/{job_id}")
@@ -83,7 +94,7 @@ def _picked(clips: Sequence[Clip]) -> list[Clip]:
     return [clip for clip in clips if clip.pick == "picked"]
 
 
-def _cost(here: Parts, shelf: Shelf, picked: Sequence[Clip]) -> dict[str, Any] | None:
+def _cost(here: Parts, shelf: Shelf, picked: Sequence[Clip], body: Mapping[str, Any]) -> dict[str, Any] | None:
     """What refining these takes; None if there are none, and with the reason if it cannot be done."""
     from homereel.core.errors import HomereelError
     from homereel.workflows import refine
@@ -91,7 +102,9 @@ def _cost(here: Parts, shelf: Shelf, picked: Sequence[Clip]) -> dict[str, Any] |
     if not picked:
         return None
     try:
-        plans = [here.intake.plan(wish_of(refine(made(clip.job))).fields).as_dict() for clip in picked]
+        given = read_strength(body)
+        steps = [refine(made(clip.job), strength=refine_strength(clip.job, given)) for clip in picked]
+        plans = [here.intake.plan(wish_of(step).fields).as_dict() for step in steps]
     except HomereelError as error:
         return {"message": str(error)}
     return {"message": "", "plan": plans[0], "estimate": estimate(plans, shelf.settings())}

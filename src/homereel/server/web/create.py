@@ -16,14 +16,25 @@ from homereel.models.registry import default_model
 from homereel.server.intake import Wish
 from homereel.server.json_body import read_json
 from homereel.server.parts import Here, Parts
-from homereel.server.web.estimate import estimate
+from homereel.server.web.estimate import Estimate, estimate
 from homereel.server.web.machine import fits, known_machine
 from homereel.server.web.prefill import Prefill, prefill
 from homereel.server.web.render import PageRoute, redirect, render
 from homereel.server.web.rooms import OnShelf
 from homereel.server.web.shelf import Shelf
 from homereel.server.web.views import Clip, Marks, clip_of
-from homereel.server.web.wishes import SHOT_FIELDS, draft_wishes, read_count, read_create, submit, words_of_shot
+from homereel.server.web.wishes import (
+    SHOT_FIELDS,
+    DraftWish,
+    draft_wishes,
+    read_count,
+    read_create,
+    read_draft,
+    refined_draft,
+    submit,
+    words_of_shot,
+)
+from homereel.workflows.refine import REFINE_STRENGTH
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -62,6 +73,7 @@ def show_create(
         chosen=chosen,
         examples=next((model.examples for model in models if model.id == chosen), ()),
         words=next((model.words for model in models if model.id == chosen), {}),
+        refine_strength=REFINE_STRENGTH,
         shot_fields=[(name, _SHOT_HINTS[name]) for name in SHOT_FIELDS],
         clips=_recent(here, shelf),
     )
@@ -117,7 +129,7 @@ def _submit(here: Parts, shelf: Shelf, body: Mapping[str, Any]) -> str | None:
         submit([Wish(fields)], here)
         return None
     board = new_job_id().replace("video_", "board_")
-    jobs = submit(draft_wishes(fields, num=read_count(body), board=board), here)
+    jobs = submit(draft_wishes(fields, num=read_count(body), board=board, how=read_draft(body)), here)
     shelf.add_board(board, kind="drafts", title=str(fields["prompt"]), jobs=[job.id for job in jobs])
     return board
 
@@ -126,14 +138,30 @@ def _plan(here: Parts, shelf: Shelf, request: Request, body: Mapping[str, Any]) 
     try:
         fields = read_create(body, here)
         plan = here.intake.plan(fields).as_dict()
-        drafted = here.intake.plan(draft_wishes(fields, num=1, board="")[0].fields).as_dict()
+        how = read_draft(body)
+        drafted = here.intake.plan(draft_wishes(fields, num=1, board="", how=how)[0].fields).as_dict()
     except HomereelError as error:
         return render(request, "_plan.html", plan=None, message=str(error), field=getattr(error, "field", ""))
     settings = shelf.settings()
     counts = {count: estimate([drafted] * count, settings) for count in (4, 9, 16)}
     return render(
-        request, "_plan.html", plan=plan, drafted=drafted, one=estimate([plan], settings), counts=counts, message=""
+        request,
+        "_plan.html",
+        plan=plan,
+        drafted=drafted,
+        one=estimate([plan], settings),
+        counts=counts,
+        refined=_refined(here, fields, how, settings),
+        message="",
     )
+
+
+def _refined(here: Parts, fields: Mapping[str, Any], how: DraftWish, settings: Mapping[str, str]) -> Estimate | None:
+    """What refining one draft takes; None where the model cannot, which the board then tells."""
+    try:
+        return estimate([here.intake.plan(refined_draft(fields, how).fields).as_dict()], settings)
+    except HomereelError:
+        return None
 
 
 def _recent(here: Parts, shelf: Shelf) -> list[Clip]:

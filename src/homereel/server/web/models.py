@@ -94,11 +94,20 @@ def _lists(here: Parts, pulls: Pulls, *, look: bool = False) -> dict[str, object
     folder = here.settings.data
     return {
         "installed": with_fit([model for model in all_models if model.installed]),
-        "others": with_fit([m for m in all_models if not m.installed and m.supported and not m.pickled]),
+        "families": _families(with_fit([m for m in all_models if not m.installed and m.supported and not m.pickled])),
         "elsewhere": with_fit([m for m in all_models if not m.installed and (m.pickled or not m.supported)]),
         "pulls": running,
+        "pulling": list(running),
         "is_pulling": any(not each.is_over for each in running.values()),
         "default": default_model(),
         "free_bytes": shutil.disk_usage(folder if folder.is_dir() else folder.anchor).free,
         "offline": here.settings.offline,
     }
+
+
+def _families(models: list[tuple[ModelInfo, str]]) -> list[tuple[str, list[tuple[ModelInfo, str]]]]:
+    """The same under the names that their titles begin with."""
+    found: dict[str, list[tuple[ModelInfo, str]]] = {}
+    for model, fit in models:
+        found.setdefault(model.title.partition(",")[0], []).append((model, fit))
+    return list(found.items())

@@ -95,10 +95,12 @@ class Shelf:
                 connection.execute("INSERT INTO trash VALUES (?, ?)", (job, time.time()))
 
     def forget(self, job: str) -> None:
-        """Drop all that is known of a job that is gone."""
+        """Drop all that is known of a job that is gone; a film keeps its place, to say that a shot is missing."""
         with self._writing() as connection:
-            for table in ("tags", "picks", "trash", "board_jobs"):
+            for table in ("tags", "picks", "trash"):
                 connection.execute(f"DELETE FROM {table} WHERE job = ?", (job,))
+            films = "SELECT id FROM boards WHERE kind = 'film'"
+            connection.execute(f"DELETE FROM board_jobs WHERE job = ? AND board NOT IN ({films})", (job,))
 
     def add_board(self, board: str, *, kind: str, title: str, jobs: Sequence[str]) -> None:
         """Keep which clips were asked for together."""

@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from homereel.core.errors import HomereelError, InvalidRequest, UnknownJob, WrongState
+from homereel.core.errors import HomereelError, InvalidRequest, WrongState
 from homereel.jobs.records import Job, new_job_id
 from homereel.models.model_list import list_models
 from homereel.models.registry import default_model
@@ -42,19 +42,6 @@ def show_storyboard(here: Here, shelf: OnShelf, request: Request) -> Response:
         num_shots=NUM_EMPTY_SHOTS,
         films=[each for each in films if each[1]],
     )
-
-
-@router.get("/films/{board_id}")
-def show_film(here: Here, shelf: OnShelf, request: Request, board_id: str) -> Response:
-    """The shots of a film, and the film as far as it is done."""
-    board = shelf.board(board_id)
-    if board is None:
-        raise UnknownJob("there is no such film; /storyboard shows those that are there")
-    clips = clips_of(board.jobs, here.store, Marks.on(shelf))
-    shown = {clip.id: clip.job.extra.get("film_skip_frames") for clip in clips}
-    cuts = [(clip, int(skip)) for clip in clips if (skip := shown[clip.id]) is not None]
-    is_done = bool(cuts) and all(clip.is_done for clip, _ in cuts)
-    return render(request, "film.html", page="storyboard", board=board, clips=clips, cuts=cuts, is_done=is_done)
 
 
 @router.post("/studio/storyboard")

@@ -12,6 +12,7 @@ from homereel.server.web import (
     compare,
     create,
     files,
+    films,
     library,
     machine,
     models,
@@ -31,7 +32,7 @@ def mount(app: FastAPI, settings: Settings) -> None:
     before that)."""
     app.state.shelf = Shelf(settings.data)
     app.state.pulls = Pulls()
-    pages = (create, board, queue, library, clip, compare, storyboard, models, settings_page, machine)
+    pages = (create, board, queue, library, clip, compare, storyboard, films, models, settings_page, machine)
     for part in (files, sign_in, *pages, recipe, actions):
         app.include_router(part.router)
 

@@ -127,8 +127,7 @@ class Clip:
     @property
     def file_name(self) -> str:
         """What a download is called: its first words and its seed."""
-        words = "".join(each if each.isascii() and each.isalnum() else " " for each in self.prompt).split()[:6]
-        return f"{'-'.join(words).lower() or 'clip'}-{self.seed}.mp4"
+        return f"{file_words(self.prompt) or 'clip'}-{self.seed}.mp4"
 
 
 def clip_of(job: Job, marks: Marks) -> Clip:
@@ -158,6 +157,11 @@ def checked_id(text: str) -> str:
     if not is_job_id(text):
         raise UnknownJob("there is no such clip; it may have been deleted. The library shows those that are there")
     return text
+
+
+def file_words(text: str) -> str:
+    """The first words of a text as a part of a file's name: plain letters and digits, hyphens between."""
+    return "-".join("".join(each if each.isascii() and each.isalnum() else " " for each in text).split()[:6]).lower()
 
 
 def file_names(request: Mapping[str, Any]) -> dict[str, Any]:

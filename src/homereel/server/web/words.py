@@ -6,7 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-FILTERS = ("seconds_text", "bytes_text", "date_text", "band_text", "energy_text", "status_text", "short")
+from markupsafe import Markup, escape
+
+FILTERS = ("seconds_text", "bytes_text", "date_text", "band_text", "energy_text", "status_text", "short", "code")
 _STATUS = {
     "queued": "waiting",
     "running": "in work",
@@ -79,3 +81,10 @@ def short(text: str, most: int = 90) -> str:
     if len(text) <= most:
         return text
     return text[:most].rsplit(" ", 1)[0] + " …"
+
+
+def code(text: str) -> Markup:
+    """What stands between backticks as code."""
+    parts = text.split("`")
+    told = [Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(parts)]
+    return Markup("").join(told)

@@ -24,11 +24,5 @@ for (const [kind, play] of [["pointerenter", true], ["pointerleave", false], ["f
   }, true);
 }
 
-document.addEventListener("change", (event) => {
-  if (!event.target.matches("[data-mark]")) return;
-  const marked = document.querySelectorAll("[data-mark]:checked").length;
-  document.querySelector("[data-compare]").disabled = marked !== 2;
-});
-
 new MutationObserver(() => watch(document)).observe(document.getElementById("main"), { childList: true, subtree: true });
 watch(document);

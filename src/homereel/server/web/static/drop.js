@@ -23,6 +23,13 @@ document.addEventListener("change", (event) => {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-clear]");
   if (button) clear(button.closest("[data-drop]"));
+  const taken = event.target.closest("[data-drop-kept]");
+  if (taken) {
+    const list = taken.closest("ul");
+    taken.closest("[data-kept]").remove();
+    list.dispatchEvent(new CustomEvent("filled", { bubbles: true }));
+    if (!list.children.length) list.remove();
+  }
 });
 
 function take(zone, file) {

@@ -11,7 +11,8 @@ let waiting = null;
 
 function open() {
   close();
-  source = new EventSource(`/api/v1/events?after=${after}`);
+  // Previews come within their events: one that was asked for by its address may be gone by then.
+  source = new EventSource(`/api/v1/events?previews=data&after=${after}`);
   source.onopen = () => {
     banner(false);
     if (isLost) refresh();

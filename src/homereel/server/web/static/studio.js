@@ -5,6 +5,7 @@ import "./clips.js";
 import "./drop.js";
 import "./board.js";
 import "./queue.js";
+import "./marks.js";
 import "./compare.js";
 import "./film.js";
 
