@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,20 @@ def test_exit_codes_of_the_tree() -> None:
 def test_an_invalid_request_names_its_field() -> None:
     assert InvalidRequest("x").field == ""
     assert errors.UnknownModel("x", field="model").field == "model"
+
+
+def test_every_error_of_the_tree_travels_between_processes_whole() -> None:
+    def below(kind: type[HomereelError]) -> set[type[HomereelError]]:
+        return {kind}.union(*(below(each) for each in kind.__subclasses__()))
+
+    kinds = below(HomereelError)
+    assert {errors.HomereelError, errors.RanOutOfMemory, errors.StoreDamaged, errors.Stopped} <= kinds
+    for kind in kinds:
+        named = issubclass(kind, InvalidRequest)
+        error = kind("what was wrong", field="size") if named else kind("what was wrong")  # type: ignore[call-arg]
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is kind
+        assert (str(again), vars(again)) == ("what was wrong", {"field": "size"} if named else {})
 
 
 @pytest.mark.parametrize(("value", "offline"), [("1", True), ("TRUE", True), ("0", False), ("", False)])

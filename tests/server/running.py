@@ -14,6 +14,8 @@ from homereel.jobs.work import Workplace
 from homereel.jobs.worker import run_worker
 from homereel.server.app import create_app
 from homereel.server.main import Server, bound
+from homereel.server.planner import Planner
+from homereel.server.plans_here import PlansHere
 from homereel.server.settings import Settings
 
 
@@ -29,7 +31,7 @@ class Running:
 @contextmanager
 def running(settings: Settings) -> Iterator[Running]:
     """The server, from its start to its graceful end."""
-    server = Server(create_app(settings))
+    server = Server(create_app(settings, planner=Planner(PlansHere())))
     with bound(settings) as line:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[line])), name="server")
         thread.start()
