@@ -1,7 +1,7 @@
 """`python -m homereel.server.planning_child`: makes plans for `planning_process`, who started it.
 
 It reads one request at a time from standard input and answers on standard output, all pickled: ("plan", Plan),
-("error", HomereelError) or ("bug", traceback). None instead of a request means: be ready; the answer is ("ready", None).
+("error", HomereelError) or ("bug", traceback). None instead of a request means: be ready, and answer ("ready", None).
 """
 
 from __future__ import annotations
