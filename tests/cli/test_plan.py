@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from tests.cli.conftest import Cli
+from tests.tiny_loras import save_lora
 
 HUNYUAN = ("--model", "hunyuanvideo-1.5", "--size", "480p", "--seconds", "5")
 SMALL_CARD = ("--max-vram", "8GB", "--max-ram", "32GB")
@@ -75,6 +78,15 @@ def test_doctor_names_a_command_for_what_it_finds_wrong(cli: Cli) -> None:
     speed = next(each for each in found["findings"] if each["what"] == "speed")
     assert (speed["ok"], speed["mend"]) == (False, "homereel doctor --calibrate")
     assert all(each["mend"] for each in found["findings"] if not each["ok"])
+
+
+def test_a_lora_for_few_steps_brings_them_into_the_plan(cli: Cli, tmp_path: Path, tiny_model_dir: Path) -> None:
+    name = "blocks.0.self_attn.q"
+    tensors = {f"diffusion_model.{name}.lora_down.weight": torch.zeros(4, 24)}
+    tensors[f"diffusion_model.{name}.lora_up.weight"] = torch.zeros(24, 4)
+    lora = save_lora(tmp_path / "Wan21_T2V_lightx2v.safetensors", tensors)
+    told = cli("plan", "a ball", "--model", str(tiny_model_dir), "--lora", str(lora), "--json").json["settings"]
+    assert (told["steps"], told["guidance"], told["sampler"]) == (4, 1.0, "euler")
 
 
 def test_a_plan_needs_no_torch() -> None:

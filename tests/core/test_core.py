@@ -84,7 +84,8 @@ def test_offline_is_read(value: str, offline: bool) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("HOMEREEL_OFFLINE", "maybe"), ("HOMEREEL_DEVICE", "tpu"), ("HOMEREEL_HOME", "not/absolute")],
+    [("HOMEREEL_OFFLINE", "maybe"), ("HOMEREEL_DEVICE", "tpu"), ("HOMEREEL_HOME", "not/absolute")]
+    + [("HOMEREEL_WORDS_GB", value) for value in ("many", "-1", "nan", "inf")],
 )
 def test_a_malformed_variable_is_an_error(name: str, value: str) -> None:
     with pytest.raises(InvalidRequest, match=name) as caught:
@@ -97,6 +98,8 @@ def test_home_and_device(tmp_path: Path) -> None:
     assert read_environment({}).home.name == "homereel"
     assert read_environment({}).device is None
     assert read_environment({"HOMEREEL_DEVICE": "CUDA"}).device == "cuda"
+    sizes = [read_environment({"HOMEREEL_WORDS_GB": value}).words_bytes for value in ("", "0", "0.5")]
+    assert sizes == [2 * 10**9, 0, 5 * 10**8]
 
 
 def test_environment_variables_are_read_in_one_file_only() -> None:

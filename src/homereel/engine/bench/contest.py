@@ -13,6 +13,7 @@ from homereel.engine.session import Session
 from homereel.models.catalogue import CATALOGUE
 from homereel.models.registry import model_facts
 from homereel.models.shared_facts import FolderFacts
+from homereel.weights.word_store import WordStore
 
 PIPELINE = "WanPipeline"
 BASELINE_STEPS = 50
@@ -57,7 +58,7 @@ def settle_contest(wish: Wish, *, prompt: str) -> Contest:
     teacher = _teacher(wish.model)
     student = wish.turbo_model or named_student(teacher)
     size = {"width": wish.width, "height": wish.height, "num_frames": wish.num_frames}
-    with Session() as session:
+    with Session(words=WordStore.none()) as session:
         base_request = Request.parse(
             _given({"prompt": prompt, "model": wish.model, "steps": wish.baseline_steps, **size, "turbo": "off"})
         )
