@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from homereel.weights.word_store import WordStore
 from tests.cli.conftest import Cli
 from tests.tiny_loras import save_lora
 
@@ -87,6 +88,22 @@ def test_a_lora_for_few_steps_brings_them_into_the_plan(cli: Cli, tmp_path: Path
     lora = save_lora(tmp_path / "Wan21_T2V_lightx2v.safetensors", tensors)
     told = cli("plan", "a ball", "--model", str(tiny_model_dir), "--lora", str(lora), "--json").json["settings"]
     assert (told["steps"], told["guidance"], told["sampler"]) == (4, 1.0, "euler")
+
+
+def test_words_that_were_read_before_are_told(
+    cli: Cli, tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = WordStore(tmp_path / "words", 10**6, worth_bytes=0)
+    monkeypatch.setattr(WordStore, "open", lambda: store)
+    wish = ("a red ball", "--model", str(tiny_model_dir), "--steps", "1")
+    before = cli("plan", *wish, "--json").json
+    assert before["settings"]["residency"] is None
+    assert cli("generate", *wish, "--output", str(tmp_path / "clip.mp4")).code == 0
+    after = cli("plan", *wish, "--json").json
+    assert after["settings"]["residency"]["text_encoder"] == "cached"
+    assert "the words were read before" in after["words"]
+    assert next(stage for stage in after["stages"] if stage["name"] == "text")["seconds"] == 0
+    assert cli("plan", "another", *wish[1:], "--json").json["settings"]["residency"] is None
 
 
 def test_a_plan_needs_no_torch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -169,13 +170,14 @@ def test_small_readers_are_not_worth_it(folders: Callable[[str], Path], machine:
 def test_the_longest_unused_goes_first(tmp_path: Path) -> None:
     words = {"words": torch.arange(1000.0).reshape(1, 10, 100), "none": torch.zeros(1, 0, 4, dtype=torch.bfloat16)}
     store = WordStore(tmp_path / "words", 10_000)
-    for key in "ab":
+    for key, at in (("a", 1000), ("b", 2000)):
         store.save(key, words)
+        os.utime(store.folder / f"{key}.safetensors", (at, at))
     found = store.load("a")
     assert found is not None
     assert all(torch.equal(found[name], tensor) and found[name].dtype == tensor.dtype for name, tensor in words.items())
     assert found.keys() == words.keys()
-    store.save("c", words)
+    store.save("c", words)  # there is room for two
     assert [store.has(key) for key in "abc"] == [True, False, True]
     assert store.load("b") is None
     assert replace(store, max_bytes=0).load("a") is None

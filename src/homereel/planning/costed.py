@@ -44,6 +44,10 @@ def with_costs(
     found, told = _fit(counted)
     if found is None and factor > 1:  # a clip is not refused because others took more than was told
         found, told = _fit(work)
+        told = (
+            *told,
+            f"earlier clips took {factor:.2g} times the memory that is counted; it may not be enough for this",
+        )
     if found is None:
         raise DoesNotFit(smallest_change(work), field="size")
     on_gpu = machine.device == "cuda"
