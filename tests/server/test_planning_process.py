@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -42,6 +43,9 @@ def test_answers_come_back_as_what_they_are_and_a_death_costs_one_more_try(
 ) -> None:
     plans.ready()
     first = plans.pid
+    assert first is not None
+    if sys.platform != "win32":
+        assert os.getpgid(first) != os.getpgid(0)  # a Ctrl-C in the terminal is not for it
     assert plans.plan(wish("a ball")) == PLAN
     with pytest.raises(DoesNotFit, match=r"^it is too large$") as refused:
         plans.plan(wish("large"))

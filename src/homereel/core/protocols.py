@@ -142,7 +142,10 @@ class Family(ModelFacts, Protocol):
     def load(self, component: str, *, device: str, dtype: str) -> Component: ...
 
     def read_words(self, texts: Sequence[str], *, use: Use) -> tuple[Words, ...]:
-        """What the encoders make of each text, in order and whatever the others are: it may be kept for other clips."""
+        """What the encoders make of each text, in order and whatever the others are: it is kept for other clips.
+
+        Whoever changes what comes out of it raises `_READ_WORDS` in `planning.words`.
+        """
         ...
 
     def encode(self, inputs: Inputs, *, plan: Plan, use: Use, words: Sequence[Words]) -> Conditions:

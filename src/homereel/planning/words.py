@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from homereel import __version__
 from homereel.core.machine import Machine
 from homereel.core.plan import Plan
 from homereel.core.protocols import ModelFacts
@@ -26,6 +25,8 @@ from homereel.weights.word_store import WordStore
 Reader: TypeAlias = Literal["gpu", "cpu"]
 READERS: tuple[Reader, ...] = ("gpu", "cpu")
 _SOFTWARE = ("torch", "transformers", "tokenizers", "ftfy")
+# Goes up when a family's `read_words` changes what it makes of a text.
+_READ_WORDS = 1
 
 
 def read_before(
@@ -87,4 +88,4 @@ def reader_bytes(model: ModelFacts, *, dtype: str) -> int:
 
 @cache
 def _versions() -> dict[str, str]:
-    return {"homereel": __version__, **{name: importlib.metadata.version(name) for name in _SOFTWARE}}
+    return {"read_words": str(_READ_WORDS), **{name: importlib.metadata.version(name) for name in _SOFTWARE}}
