@@ -1,5 +1,6 @@
 """The HTTP server under a full queue: submits a second by one client and by several, milliseconds of a page, and the
-server's memory and open handles before and after. A real server on loopback, without a worker; one JSON object.
+server's memory and open handles before and after, without those of the process that plans for it. A real server on
+loopback, without a worker; one JSON object.
 
 Usage: python benchmarks/server_load.py [--jobs 1000] [--clients 4] [--model pocket] [--json FILE]
 
@@ -53,7 +54,7 @@ def measure(server: Served, *, num_jobs: int, num_clients: int, model: str) -> d
     first, wish = clients[0], {**WISH, "model": model}
     started = time.perf_counter()
     first.ask("POST", "/v1/videos", wish)
-    first_seconds = round(time.perf_counter() - started, 2)  # the planner is imported with it
+    first_seconds = round(time.perf_counter() - started, 2)  # the process that plans is started with it
     for client in clients * 5:
         client.ask("POST", "/v1/videos", wish)
         client.ask("GET", "/v1/videos?limit=100")

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from homereel.weights.word_store import WordStore
 from tests.cli.conftest import Cli
 from tests.models.test_students import with_student
+from tests.tiny_loras import save_lora
 
 HUNYUAN = ("--model", "hunyuanvideo-1.5", "--size", "480p", "--seconds", "5")
 SMALL_CARD = ("--max-vram", "8GB", "--max-ram", "32GB")
@@ -87,6 +90,31 @@ def test_doctor_names_a_command_for_what_it_finds_wrong(cli: Cli) -> None:
     speed = next(each for each in found["findings"] if each["what"] == "speed")
     assert (speed["ok"], speed["mend"]) == (False, "homereel doctor --calibrate")
     assert all(each["mend"] for each in found["findings"] if not each["ok"])
+
+
+def test_a_lora_for_few_steps_brings_them_into_the_plan(cli: Cli, tmp_path: Path, tiny_model_dir: Path) -> None:
+    name = "blocks.0.self_attn.q"
+    tensors = {f"diffusion_model.{name}.lora_down.weight": torch.zeros(4, 24)}
+    tensors[f"diffusion_model.{name}.lora_up.weight"] = torch.zeros(24, 4)
+    lora = save_lora(tmp_path / "Wan21_T2V_lightx2v.safetensors", tensors)
+    told = cli("plan", "a ball", "--model", str(tiny_model_dir), "--lora", str(lora), "--json").json["settings"]
+    assert (told["steps"], told["guidance"], told["sampler"]) == (4, 1.0, "euler")
+
+
+def test_words_that_were_read_before_are_told(
+    cli: Cli, tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = WordStore(tmp_path / "words", 10**6, worth_bytes=0)
+    monkeypatch.setattr(WordStore, "open", lambda: store)
+    wish = ("a red ball", "--model", str(tiny_model_dir), "--steps", "1")
+    before = cli("plan", *wish, "--json").json
+    assert before["settings"]["residency"] is None
+    assert cli("generate", *wish, "--output", str(tmp_path / "clip.mp4")).code == 0
+    after = cli("plan", *wish, "--json").json
+    assert after["settings"]["residency"]["text_encoder"] == "cached"
+    assert "the words were read before" in after["words"]
+    assert next(stage for stage in after["stages"] if stage["name"] == "text")["seconds"] == 0
+    assert cli("plan", "another", *wish[1:], "--json").json["settings"]["residency"] is None
 
 
 def test_a_plan_needs_no_torch() -> None:

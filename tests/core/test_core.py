@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,20 @@ def test_an_invalid_request_names_its_field() -> None:
     assert errors.UnknownModel("x", field="model").field == "model"
 
 
+def test_every_error_of_the_tree_travels_between_processes_whole() -> None:
+    def below(kind: type[HomereelError]) -> set[type[HomereelError]]:
+        return {kind}.union(*(below(each) for each in kind.__subclasses__()))
+
+    kinds = below(HomereelError)
+    assert {errors.HomereelError, errors.RanOutOfMemory, errors.StoreDamaged, errors.Stopped} <= kinds
+    for kind in kinds:
+        named = issubclass(kind, InvalidRequest)
+        error = kind("what was wrong", field="size") if named else kind("what was wrong")  # type: ignore[call-arg]
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is kind
+        assert (str(again), vars(again)) == ("what was wrong", {"field": "size"} if named else {})
+
+
 @pytest.mark.parametrize(("value", "offline"), [("1", True), ("TRUE", True), ("0", False), ("", False)])
 def test_offline_is_read(value: str, offline: bool) -> None:
     assert read_environment({"HOMEREEL_OFFLINE": value}).offline is offline
@@ -69,7 +84,8 @@ def test_offline_is_read(value: str, offline: bool) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("HOMEREEL_OFFLINE", "maybe"), ("HOMEREEL_DEVICE", "tpu"), ("HOMEREEL_HOME", "not/absolute")],
+    [("HOMEREEL_OFFLINE", "maybe"), ("HOMEREEL_DEVICE", "tpu"), ("HOMEREEL_HOME", "not/absolute")]
+    + [("HOMEREEL_WORDS_GB", value) for value in ("many", "-1", "nan", "inf")],
 )
 def test_a_malformed_variable_is_an_error(name: str, value: str) -> None:
     with pytest.raises(InvalidRequest, match=name) as caught:
@@ -82,6 +98,8 @@ def test_home_and_device(tmp_path: Path) -> None:
     assert read_environment({}).home.name == "homereel"
     assert read_environment({}).device is None
     assert read_environment({"HOMEREEL_DEVICE": "CUDA"}).device == "cuda"
+    sizes = [read_environment({"HOMEREEL_WORDS_GB": value}).words_bytes for value in ("", "0", "0.5")]
+    assert sizes == [2 * 10**9, 0, 5 * 10**8]
 
 
 def test_environment_variables_are_read_in_one_file_only() -> None:

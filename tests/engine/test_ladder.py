@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from homereel.core.errors import DoesNotFit, UnsupportedPass
+from homereel.core.errors import DoesNotFit, RanOutOfMemory, UnsupportedPass
 from homereel.core.plan import Plan, Residency, Rung
 from homereel.core.request import Request
 from homereel.engine import ladder as ladder_module
@@ -192,6 +192,32 @@ def test_words_that_do_not_fit_are_read_elsewhere(
         assert session._text_device == "cpu"
     assert made.plan.residency == Residency(text_encoder="cpu")
     assert made.plan.warnings[-1].startswith("the GPU's memory ran out while reading the words")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_sound_gets_all_the_memory_there_is(
+    plain: Request, planned: Plans, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    planned(None, TILES)
+    from homereel.models.wan.family import WanFamily
+
+    loaded: list[bool] = []
+
+    def decode_sound(self: WanFamily, latents: Any, **_: Any) -> None:
+        loaded.append(session.is_loaded("transformer", dtype="float32"))
+        if len(loaded) <= times:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(WanFamily, "decode_sound", decode_sound)
+    with Session() as session:
+        if times == 2:
+            with pytest.raises(RanOutOfMemory, match=r"ran out while decoding the sound, and .* nothing left to give"):
+                generate(plain, session=session)
+            return
+        made = generate(plain, session=session)
+    assert loaded == [True, False]
+    assert made.plan.residency is None  # tiles of frames are no help, and would change them
+    assert made.plan.warnings[-1].endswith("decoding the sound; goes on with each part of the model loaded alone")
 
 
 @pytest.mark.parametrize("to_file", [False, True])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from homereel.core.inputs import Inputs
 from homereel.core.model import Blocks, Defaults, Grid, Shapes, Stage
 from homereel.core.plan import Plan
-from homereel.core.protocols import ModelFacts, StepTime, Use
+from homereel.core.protocols import ModelFacts, StepTime, Use, Words
 from homereel.core.request import Request
 from homereel.core.sound import Sound
 from homereel.models.card import ModelCard, read_folder_card
@@ -46,6 +46,7 @@ class OneFileFamily:
     inputs, required = frozenset({"text"}), frozenset[str]()
     makes_sound, told_pace = False, False
     components, decoders = ("text_encoder", "transformer", "vae"), frozenset({"vae"})
+    readers = frozenset({"text_encoder"})
     grid = Grid(
         width_multiple=16, height_multiple=16, frame_multiple=4, max_width=1280, max_height=1280, max_frames=121
     )
@@ -66,6 +67,9 @@ class OneFileFamily:
     def stages(self, plan: Plan) -> tuple[Stage, ...]:
         shapes = self.shapes(width=plan.width, height=plan.height, num_frames=plan.num_frames, dtype=plan.dtype)
         return (Stage(noise=(shapes.latents,), num_steps=plan.steps),)
+
+    def compares_words(self, plan: Plan) -> bool:
+        return plan.guidance > 1
 
     def weight_bytes(self, component: str, *, dtype: str) -> int:
         count = sum(math.prod(tensor.shape) for tensor in self.folder.tensors(component).values())
@@ -91,15 +95,19 @@ class OneFileFamily:
         )
         return network.to(device).eval().requires_grad_(False)
 
-    def encode(self, inputs: Inputs, *, plan: Plan, use: Use) -> list[Any]:
-        """The prompt's features, and with guidance those of what it is compared with."""
+    def read_words(self, texts: Sequence[str], *, use: Use) -> tuple[Words, ...]:
         import torch
 
-        texts = [inputs.prompt, *([inputs.negative_prompt] if plan.guidance > 1 else [])]
         tokenizer = Tokenizer(self.folder.path / "tokenizer" / "tokenizer.json", max_tokens=self._max_tokens)
         with use("text_encoder") as encoder, torch.inference_mode():
             rows = [encoder(torch.tensor([tokenizer.ids(text)])).last_hidden_state for text in texts]
-        return [torch.nn.functional.pad(row, (0, 0, 0, self._max_tokens - row.shape[1])) for row in rows]
+        return tuple(
+            {"words": torch.nn.functional.pad(row, (0, 0, 0, self._max_tokens - row.shape[1]))} for row in rows
+        )
+
+    def encode(self, inputs: Inputs, *, plan: Plan, use: Use, words: Sequence[Words]) -> list[Any]:
+        """The prompt's features, and with guidance those of what it is compared with."""
+        return [each["words"] for each in words]
 
     def begin(self, stage: int, noise: Sequence[Any], **others: Any) -> Any:
         return noise[0]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -180,10 +180,15 @@ def test_a_first_frame_is_kept_and_its_time_is_zero(tiny_image_model_dir: Path) 
     family = family_of(tiny_image_model_dir)
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     plan = plan_of(family, width=32, height=32, num_frames=5)
+
+    def use(name: str) -> AbstractContextManager[Any]:
+        return nullcontext(family.load(name, device="cpu", dtype="float32"))
+
     conditions = family.encode(
         Inputs("a ball", pictures=(PlacedPicture(0, image),)),
         plan=plan,
-        use=lambda name: nullcontext(family.load(name, device="cpu", dtype="float32")),
+        use=use,
+        words=family.read_words(["a ball", ""], use=use),
     )
     first = conditions.first_frame
     assert first is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +16,17 @@ from homereel.core.protocols import ModelFacts
 from homereel.core.request import Request
 from homereel.models.published import published_facts
 from homereel.models.registry import find_card, model_facts
+from homereel.planning import machine as machine_module
 from homereel.planning.cost import DENOISERS, Workload, call_seconds, stage_bytes, stage_costs, tile_bytes
 from homereel.planning.costed import run_key, with_costs
 from homereel.planning.effects import effect_of
 from homereel.planning.fitting import tile_overhead
 from homereel.planning.ledger import Figures, Ledger
-from homereel.planning.machine import free_ram_bytes, imagined_gpu
+from homereel.planning.machine import free_ram_bytes, imagined_gpu, num_threads
 from homereel.planning.plan import plan_clip
 from homereel.planning.rates import FILE, keep_rates, kept_rates, known_rates
 from homereel.planning.search import Search
+from homereel.planning.words import Reader
 
 GB = 10**9
 HOST = Machine("cpu", "host", 8, 64 * GB, None, bf16_fast=False)
@@ -138,6 +142,81 @@ def test_the_ledger_corrects_all_but_loading(tmp_path: Path) -> None:
     assert learnt.seconds == pytest.approx(sum(after.values()))
 
 
+def test_the_ledger_corrects_the_peak_of_the_memory_that_computes(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path)
+    plain = with_costs(settled(), model=WAN, machine=CARD, ledger=ledger)
+
+    def note(vram: float, ram: float) -> Plan:
+        taken = Figures(vram_bytes=plain.peak_vram_bytes * vram, ram_bytes=plain.peak_ram_bytes * ram)
+        ledger.record(run_key(plain, CARD), Figures(None, plain.peak_vram_bytes, plain.peak_ram_bytes), taken)
+        return with_costs(settled(), model=WAN, machine=replace(CARD, vram_bytes=80 * GB), ledger=ledger)
+
+    roomy = note(1.2, 1.5)
+    assert roomy.peak_correction == 1
+    learnt = note(1.2, 1.5)
+    assert learnt.peak_correction == pytest.approx(1.2)
+    assert learnt.peak_bytes == learnt.peak_vram_bytes == pytest.approx(1.2 * roomy.peak_vram_bytes, rel=1e-6)
+    assert learnt.peak_vram_bytes == max(stage.vram_bytes for stage in learnt.stages)
+    assert learnt.peak_ram_bytes == roomy.peak_ram_bytes
+    assert learnt.seconds == roomy.seconds
+
+
+def test_what_runs_took_more_is_heeded_by_the_way_that_is_chosen_and_refuses_nothing(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path)
+    plain = with_costs(settled(), model=WAN, machine=CARD)
+    for _ in range(2):
+        ledger.record(run_key(plain, CARD), Figures(vram_bytes=1e9), Figures(vram_bytes=1.5e9))
+    learnt = with_costs(settled(), model=WAN, machine=CARD, ledger=ledger)
+    assert learnt.residency != plain.residency
+    assert learnt.peak_vram_bytes <= 24 * GB
+    least = next(
+        gigabytes
+        for gigabytes in range(2, 24)
+        if fits(replace(CARD, vram_bytes=gigabytes * GB)) and not fits(replace(CARD, vram_bytes=(gigabytes - 1) * GB))
+    )
+    tight = replace(CARD, vram_bytes=least * GB)
+    tried = with_costs(settled(), model=WAN, machine=tight, ledger=ledger)
+    assert tried.peak_correction == pytest.approx(1.5)
+    assert "earlier clips took 1.5 times the memory" in tried.warnings[-1]
+
+
+def fits(machine: Machine) -> bool:
+    try:
+        with_costs(settled(), model=WAN, machine=machine)
+    except DoesNotFit:
+        return False
+    return True
+
+
+def test_words_that_were_read_before_take_neither_time_nor_memory() -> None:
+    gpu: frozenset[Reader] = frozenset({"gpu"})
+    cpu: frozenset[Reader] = frozenset({"cpu"})
+    plain = with_costs(settled(), model=WAN, machine=CARD)
+    kept = with_costs(settled(), model=WAN, machine=CARD, read=gpu)
+    assert kept.residency is not None
+    assert kept.residency.text_encoder == "cached"
+    before, after = ({each.name: each for each in plan.stages} for plan in (plain, kept))
+    assert (after["text"].seconds, after["text"].vram_bytes) == (0, 0)
+    assert (before["load"].seconds or 0) - (after["load"].seconds or 0) > 5  # 11 GB from the disk
+    assert after["denoise"] == before["denoise"]
+    # On the processor its numbers are others: they are taken only where the GPU has no room to read.
+    assert with_costs(settled(), model=WAN, machine=CARD, read=cpu).residency == plain.residency
+    facts = published_facts(find_card("wan2.1-t2v-1.3b"))
+    small = replace(imagined_gpu(HOST, vram_bytes=8 * GB), ram_bytes=12 * GB)
+    plan = settled(facts, machine=small)
+    with pytest.raises(DoesNotFit):
+        with_costs(plan, model=facts, machine=small)
+    for read in (gpu, cpu):
+        found = with_costs(plan, model=facts, machine=small, read=read)
+        assert found.residency is not None
+        assert found.residency.text_encoder == "cached"
+        assert found.peak_vram_bytes < 8 * GB
+    laptop = replace(HOST, ram_bytes=20 * GB, rates=known_rates(HOST))
+    assert with_costs(settled(facts, machine=laptop), model=facts, machine=laptop, read=gpu).peak_bytes < 20 * GB
+    with pytest.raises(DoesNotFit):
+        with_costs(settled(facts, machine=laptop), model=facts, machine=laptop, read=cpu)
+
+
 def test_memory_that_others_hold_is_told_and_does_not_refuse() -> None:
     busy = replace(HOST, ram_free_bytes=GB // 4, rates=known_rates(HOST))
     facts = model_facts("pocket")
@@ -168,6 +247,28 @@ def test_effects_are_read_from_the_words_that_choose_passes() -> None:
     assert effect_of(("sparse_attention:ratio=0.3",)).attention == pytest.approx(0.35)
     assert effect_of(("fp8",)).eight_bit
     assert effect_of(("step_cache:mag:threshold=0.1",)).calls < 1
+
+
+def test_before_torch_is_there_it_will_take_as_many_threads_as_when_the_machine_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a plan would not find what was measured."""
+    monkeypatch.setenv("HOMEREEL_HOME", str(tmp_path))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(machine_module, "usable_cpus", lambda: 64)
+    monkeypatch.setattr(machine_module, "_num_cores", lambda: 10)
+    assert num_threads() == 10
+    keep_rates(known_rates(HOST), machine=HOST, home=tmp_path)
+    assert num_threads() == HOST.num_threads == 8
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert num_threads() == 3
+    keep_rates(known_rates(HOST), machine=replace(HOST, num_threads=3), home=tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert num_threads() == 10  # what was asked for once is no habit
+    keep_rates(known_rates(HOST), machine=HOST, home=tmp_path)
+    monkeypatch.setattr(os, "cpu_count", lambda: 999)
+    assert num_threads() == 10  # the home of another machine
 
 
 def test_measured_rates_are_kept_for_this_state_of_the_machine(tmp_path: Path) -> None:

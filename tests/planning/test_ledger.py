@@ -14,7 +14,16 @@ import pytest
 
 from homereel.core.errors import StoreUnavailable
 from homereel.planning import ledger as ledger_module
-from homereel.planning.ledger import KEPT_A_KEY, Correction, Figures, Ledger, RunKey, correction_of, size_class
+from homereel.planning.ledger import (
+    KEPT_A_KEY,
+    Correction,
+    Figures,
+    Ledger,
+    RunKey,
+    correction_of,
+    peak_factor_of,
+    size_class,
+)
 
 KEY = RunKey(model="pocket", machine="a processor, 2 threads", size_class=size_class(300, 17), passes="")
 
@@ -61,6 +70,41 @@ def test_one_run_astray_is_hardly_believed() -> None:
     assert astray.high / astray.low == pytest.approx(steady.high / steady.low, rel=0.05)
     alone = correction_of([1e9], spread=0.136)
     assert alone.factor == pytest.approx(math.sqrt(ledger_module.LARGEST_RATIO))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "factor"),
+    [
+        ((), 1.0),
+        ((1.4,), 1.0),  # one run tells nothing
+        ((1.4, 1.0), 1.0),
+        ((1.4, 1.3), 1.3),  # two agree
+        ((1.0, 1.1, 1.1, 9.0), 1.1),  # one odd run does nothing
+        ((0.7, 0.7, 1.2), 1.0),
+        ((1e9, 1e9), ledger_module.LARGEST_PEAK_RATIO),
+        ((0.8, 0.6), 0.8 ** (2 / 3)),  # downwards no further than the highest, and slowly
+        ((0.8,) * 30, 0.8 ** (30 / 31)),
+        ((1e-9,) * 1000, (1 / ledger_module.LARGEST_PEAK_RATIO) ** (1000 / 1001)),
+    ],
+)
+def test_a_peak_is_raised_when_two_runs_agree_and_never_told_below_what_was_measured(
+    ratios: tuple[float, ...], factor: float
+) -> None:
+    assert peak_factor_of(ratios) == pytest.approx(factor)
+    within = [ratio for ratio in ratios if ratio <= ledger_module.LARGEST_PEAK_RATIO]
+    assert all(ratio <= factor for ratio in sorted(within)[:-1])
+
+
+def test_peaks_are_learnt_from_runs_of_any_size_of_one_model(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path / "home")
+    assert ledger.peak_factor(KEY, "ram_bytes") == 1
+    assert not (tmp_path / "home").exists()
+    note(ledger, 1, 1)  # of twice the memory
+    larger = replace(KEY, size_class=size_class(9000, 81))
+    assert ledger.peak_factor(larger, "ram_bytes") == 2
+    assert ledger.peak_factor(KEY, "vram_bytes") == 1
+    for other in (replace(KEY, passes="int8"), replace(KEY, model="other"), replace(KEY, machine="another")):
+        assert ledger.peak_factor(other, "ram_bytes") == 1
 
 
 def test_the_nearest_relatives_tell_and_the_band_is_wider(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ class Facts:
     name = "wan"
     components = ("text_encoder", "transformer", "vae")
     decoders = frozenset({"vae"})
+    readers = frozenset({"text_encoder"})
 
     def shapes(self, *, width: int, height: int, num_frames: int, dtype: str) -> Shapes:
         tokens = (num_frames // 4 + 1) * (height // 16) * (width // 16)
@@ -51,6 +52,9 @@ class Facts:
 
     def stages(self, plan: Plan) -> tuple[Stage, ...]:
         return (Stage(noise=((1, 16, 1, 1, 1),), num_steps=plan.steps),)
+
+    def compares_words(self, plan: Plan) -> bool:
+        return plan.guidance > 1
 
     def weight_bytes(self, component: str, *, dtype: str) -> int:
         return round(self.gigabytes * GIB) // (1 if dtype == "float32" else 2)

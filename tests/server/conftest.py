@@ -16,6 +16,8 @@ from starlette.testclient import TestClient
 from homereel.jobs.store import JobStore
 from homereel.server.app import create_app
 from homereel.server.parts import Parts
+from homereel.server.planner import Planner
+from homereel.server.plans_here import PlansHere
 from homereel.server.settings import Settings
 
 BASE = "http://127.0.0.1:8420"
@@ -52,11 +54,12 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serve(data: Path, at_home: None) -> Iterator[Serve]:
-    """`serve(token=...)` gives a client of a server with these settings, which takes jobs and has no worker."""
+    """`serve(token=...)` gives a client of a server with these settings, which takes jobs, plans them in this process
+    and has no worker."""
     running: list[TestClient] = []
 
     def start(*, headers: dict[str, str] | None = None, **settings: Any) -> TestClient:
-        app = create_app(Settings(**{"data": data, "workers": 0, **settings}))
+        app = create_app(Settings(**{"data": data, "workers": 0, **settings}), planner=Planner(PlansHere()))
         client = TestClient(app, base_url=BASE, headers=headers, raise_server_exceptions=False, follow_redirects=False)
         client.__enter__()
         running.append(client)

@@ -15,6 +15,8 @@ from homereel.jobs.worker import run_worker
 from homereel.server.app import create_app
 from homereel.server.main import Server, bound
 from homereel.server.parts import Parts
+from homereel.server.planner import Planner
+from homereel.server.plans_here import PlansHere
 from homereel.server.settings import Settings
 
 
@@ -31,7 +33,7 @@ class Running:
 @contextmanager
 def running(settings: Settings) -> Iterator[Running]:
     """The server, from its start to its graceful end."""
-    app = create_app(settings)
+    app = create_app(settings, planner=Planner(PlansHere()))
     server = Server(app)
     with bound(settings) as line:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[line])), name="server")

@@ -13,6 +13,8 @@ import pytest
 from homereel import media
 from homereel.jobs.store import JobStore
 from homereel.server.mcp import make_server
+from homereel.server.planner import Planner
+from homereel.server.plans_here import PlansHere
 from homereel.server.settings import Settings
 from tests.server.conftest import png
 from tests.server.running import working
@@ -32,7 +34,7 @@ async def test_an_agent_plans_makes_and_fetches_a_film(data: Path, tmp_path: Pat
     picture = tmp_path / "first.png"
     picture.write_bytes(png())
     with JobStore.in_folder(data) as store:
-        async with mcp.Client(make_server(store, data=data)) as client:
+        async with mcp.Client(make_server(store, data=data, planner=Planner(PlansHere(), any_folder=True))) as client:
             assert {tool.name for tool in (await client.list_tools()).tools} == {"plan", "generate", "status", "fetch"}
             wish = {"prompt": "a red ball", "model": "tiny-image", "image": str(picture), "seed": 7, "width": 33}
             plan = await _call(client, "plan", **wish)
@@ -54,7 +56,7 @@ async def test_an_agent_plans_makes_and_fetches_a_film(data: Path, tmp_path: Pat
 @pytest.mark.anyio
 async def test_an_agent_is_told_what_was_wrong(data: Path, at_home: None) -> None:
     with JobStore.in_folder(data) as store:
-        async with mcp.Client(make_server(store, data=data)) as client:
+        async with mcp.Client(make_server(store, data=data, planner=Planner(PlansHere(), any_folder=True))) as client:
             for tool, arguments, words in (
                 ("plan", {"prompt": "a ball", "model": "tini"}, "did you mean tiny"),
                 ("generate", {"prompt": "a ball", "model": "tiny-image", "image": "/nowhere.png"}, "no file"),

@@ -265,7 +265,7 @@ def test_case_48_what_needs_more_memory_than_there_is_is_refused(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = dataclasses.replace(probe_machine(), ram_bytes=400 * 2**20)
-    monkeypatch.setattr("homereel.server.planner._machine", lambda: small)
+    monkeypatch.setattr("homereel.server.plans_here._machine", lambda: small)
     answer = client.post("/api/v1/jobs", json=JOB)
     assert answer.status_code == 400
     assert error_of(answer)["code"] == "unsupported"

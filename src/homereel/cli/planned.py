@@ -47,13 +47,16 @@ def plan_wish(wish: Wish, *, alternatives: bool) -> Planned:
     from homereel.models.published import plannable_facts
     from homereel.planning.ledger import Ledger
     from homereel.planning.search import Search
+    from homereel.planning.words import read_before
+    from homereel.weights.word_store import WordStore
 
     request, machine = read_request(wish), wish.limits.machine()
     facts, card = plannable_facts(request.model)
     ledger = Ledger.open(read_environment().home)
     request = with_size(request, wish, facts=facts)
     settled = _settled(request, facts=facts, machine=machine)
-    search = Search(settled, facts, machine, ledger)
+    read = read_before(WordStore.open(), request=request, plan=settled, model=facts, machine=machine)
+    search = Search(settled, facts, machine, ledger, read)
     plan = _chosen(search, request, wish=wish)
     if not alternatives:
         return Planned(plan, machine, card)
@@ -63,6 +66,7 @@ def plan_wish(wish: Wish, *, alternatives: bool) -> Planned:
 
 def _settled(request: Request, *, facts: ModelFacts, machine: Machine) -> Plan:
     """Before its cost is known; with the passes that were named, or the model's own."""
+    from homereel.models.lora import settings_for
     from homereel.models.registry import models_for_input
     from homereel.planning.plan import plan_clip
     from homereel.planning.search import exactness_of
@@ -76,6 +80,7 @@ def _settled(request: Request, *, facts: ModelFacts, machine: Machine) -> Plan:
         picture_size=size,
         footage=footage,
         models_for=models_for_input,
+        lora_settings=settings_for(request.loras),
     )
     own = () if request.turbo == "off" else facts.defaults.passes or ()
     if machine.device == "cpu":

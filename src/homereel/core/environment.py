@@ -13,16 +13,20 @@ from homereel.core.errors import InvalidRequest
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 _DEVICES = ("cpu", "cuda")
+_WORDS_GB = 2.0
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What the user's surroundings say: HOMEREEL_OFFLINE, HOMEREEL_HOME, HOMEREEL_DEVICE, HOMEREEL_TOKEN."""
+    """What the user's surroundings say: HOMEREEL_OFFLINE, HOMEREEL_HOME, HOMEREEL_DEVICE, HOMEREEL_TOKEN,
+    HOMEREEL_WORDS_GB.
+    """
 
     offline: bool
     home: Path
     device: str | None
     token: str | None = field(default=None, repr=False)  # what a server asks of its clients
+    words_bytes: int = round(_WORDS_GB * 10**9)  # what text encoders made, kept on the disk; 0 keeps nothing
 
 
 def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
@@ -36,6 +40,7 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
         home=_home(values),
         device=_device(values),
         token=values.get("HOMEREEL_TOKEN", "").strip() or None,
+        words_bytes=_words_bytes(values),
     )
 
 
@@ -104,6 +109,20 @@ def _device(values: Mapping[str, str]) -> str | None:
             f"HOMEREEL_DEVICE={word!r} is no device; use {allowed}, or unset it", field="HOMEREEL_DEVICE"
         )
     return word
+
+
+def _words_bytes(values: Mapping[str, str]) -> int:
+    word = values.get("HOMEREEL_WORDS_GB", "").strip() or f"{_WORDS_GB}"
+    try:
+        size = round(float(word) * 10**9)
+    except (ValueError, OverflowError):  # no number, infinite, or none at all
+        size = -1
+    if size < 0:
+        raise InvalidRequest(
+            f"HOMEREEL_WORDS_GB={word!r} is no size; give so many GB, such as 2, or 0 to keep nothing",
+            field="HOMEREEL_WORDS_GB",
+        )
+    return size
 
 
 def _home(values: Mapping[str, str]) -> Path:

@@ -92,6 +92,7 @@ class Plan:
     band: tuple[float, float] | None = None  # seconds between which nine of ten runs end
     correction: float = 1.0  # what the ledger multiplied the seconds of all stages but loading by
     peak_ram_bytes: int = 0  # an estimate, of the host's memory that this process holds
+    peak_correction: float = 1.0  # what the ledger multiplied the peak of the memory that computes by
 
     @property
     def peak_vram_bytes(self) -> int:

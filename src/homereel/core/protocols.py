@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # passes and kernels are used where pydantic is not installed
 
 Tensor: TypeAlias = Any  # a torch.Tensor
 Component: TypeAlias = Any  # a loaded network, such as a torch.nn.Module
+Words: TypeAlias = Mapping[str, Tensor]  # what a model's encoders make of one text
 Conditions: TypeAlias = Any  # all that steers a clip; only the family that made it looks inside
 Undo: TypeAlias = Callable[[], None]
 Use: TypeAlias = Callable[[str], AbstractContextManager[Component]]
@@ -92,6 +93,11 @@ class ModelFacts(Protocol):
         ...
 
     @property
+    def readers(self) -> frozenset[str]:
+        """Those of the components that read words, and nothing else."""
+        ...
+
+    @property
     def block_facts(self) -> Blocks:
         """The blocks that passes take hold of."""
         ...
@@ -100,6 +106,10 @@ class ModelFacts(Protocol):
 
     def stages(self, plan: Plan) -> tuple[Stage, ...]:
         """The runs of the denoising loop that this clip takes, in order; `plan.steps` are those of the first."""
+        ...
+
+    def compares_words(self, plan: Plan) -> bool:
+        """Whether guidance compares the clip with the negative prompt's."""
         ...
 
     def weight_bytes(self, component: str, *, dtype: str) -> int:
@@ -125,14 +135,22 @@ class ModelFacts(Protocol):
 class Family(ModelFacts, Protocol):
     """A model that can compute; `load` brings in the weights of one component.
 
-    A clip goes encode → for each stage: begin, velocity a step, finish → decode_sound → decode. Latents may have any
-    shape, since solvers work element by element: a family with sound packs both streams into one tensor.
+    A clip goes read_words → encode → for each stage: begin, velocity a step, finish → decode_sound → decode. Latents
+    may have any shape, since solvers work element by element: a family with sound packs both streams into one tensor.
     """
 
     def load(self, component: str, *, device: str, dtype: str) -> Component: ...
 
-    def encode(self, inputs: Inputs, *, plan: Plan, use: Use) -> Conditions:
-        """Everything that steers the clip: words, what guidance compares them with, pictures, footage."""
+    def read_words(self, texts: Sequence[str], *, use: Use) -> tuple[Words, ...]:
+        """What the encoders make of each text, in order and whatever the others are: it is kept for other clips.
+
+        Whoever changes what comes out of it raises `_READ_WORDS` in `planning.words`.
+        """
+        ...
+
+    def encode(self, inputs: Inputs, *, plan: Plan, use: Use, words: Sequence[Words]) -> Conditions:
+        """Everything that steers the clip: pictures, footage, and `words`, which are what `read_words` made of the
+        prompt and, if `compares_words`, of the negative prompt."""
         ...
 
     def begin(

@@ -31,12 +31,14 @@ from homereel.engine.run import Run
 from homereel.engine.session import Session
 from homereel.engine.sources import Sources, input_hashes
 from homereel.engine.state import DenoiseState, check_resumable, clip_fingerprint
+from homereel.engine.words import read_words
 from homereel.models.registry import model_licence, models_for_input
 from homereel.passes.residency import with_residency
 from homereel.planning.costed import with_costs
 from homereel.planning.ledger import Ledger
 from homereel.planning.memory import keeps_all
 from homereel.planning.plan import plan_clip
+from homereel.planning.words import Reader, read_before
 
 
 class Clip:
@@ -60,11 +62,23 @@ class Clip:
         )
         self.plan = replace(self.plan, warnings=(*self.plan.warnings, *self.loras.warnings))
         self.passes, self.plan = choose_passes(request, self.plan, family=self.family, machine=session.machine)
-        ledger = Ledger.open(read_environment().home)
-        self.plan = with_costs(self.plan, model=self.family, machine=session.machine, ledger=ledger)
+        self.plan = with_costs(
+            self.plan,
+            model=self.family,
+            machine=session.machine,
+            ledger=Ledger.open(read_environment().home),
+            read=self._read_before(),
+        )
         self.input_hashes: dict[str, str] = {}
         self.keep_all = keeps_all(self.family, machine=session.machine)
         self.on_plan: Callable[[Plan], None] | None = None  # told of a plan that had to be changed midway
+
+    def _read_before(self) -> frozenset[Reader]:
+        """By whom the words were read for an earlier clip. An encoder that is still loaded is simply asked again."""
+        session, plan = self.session, self.plan
+        if any(session.is_loaded(part, dtype=plan.dtype) for part in self.family.readers):
+            return frozenset()
+        return read_before(session.words, request=self.request, plan=plan, model=self.family, machine=session.machine)
 
     def encode(self) -> Conditions:
         """All that steers the clip: words, pictures, footage."""
@@ -74,7 +88,17 @@ class Clip:
         self.input_hashes |= pass_files(self.passes)
         self.session.use_loras(self.request.loras, hashes=self.loras.hashes)
         self.place()
-        return self.family.encode(inputs, plan=self.plan, use=self._timed_use("text"))
+        use = self._timed_use("text")
+        words = read_words(
+            self.request,
+            plan=self.plan,
+            family=self.family,
+            machine=self.session.machine,
+            store=self.session.words,
+            hashes=self.session.file_hashes,
+            use=use,
+        )
+        return self.family.encode(inputs, plan=self.plan, use=use, words=words)
 
     def place(self) -> None:
         """Parts are loaded from now on as the plan has them lie: passes put on, blocks where they belong."""
@@ -128,7 +152,11 @@ class Clip:
 
     def decode_sound(self, latents: Tensor) -> Sound | None:
         """The clip's sound, if it has any."""
-        return self.family.decode_sound(latents, plan=self.plan, use=self._timed_use("decode"))
+
+        def decode() -> Sound | None:
+            return self.family.decode_sound(latents, plan=self.plan, use=self._timed_use("decode"))
+
+        return Ladder(self, on_plan=self.on_plan).sound(decode)
 
     def decoding(self, latents: Tensor) -> Decoding:
         """Its frames, not yet computed."""

@@ -20,21 +20,28 @@ from homereel.core.errors import RanOutOfMemory
 from homereel.core.plan import Plan, Rung
 from homereel.core.protocols import Conditions, Family, Pass, Use
 from homereel.core.shortage import is_out_of_memory
+from homereel.core.sound import Sound
 from homereel.engine.memory import HostMemoryShort, check_host, give_back
 from homereel.engine.passes import can_be_taken_up
 from homereel.engine.session import Session
 from homereel.engine.state import DenoiseState
 
-Stage: TypeAlias = Literal["text", "denoise", "decode"]
+Stage: TypeAlias = Literal["text", "denoise", "sound", "decode"]
 OnState: TypeAlias = Callable[[DenoiseState], None]
 _ALONE = "each part of the model loaded alone"
 # Which fields of Residency bear on which stage.
 _BEARS_ON: dict[Stage, frozenset[str]] = {
     "text": frozenset({"text_encoder"}),
     "denoise": frozenset({"resident_blocks", "source"}),
+    "sound": frozenset(),  # only what else is loaded could make room for it
     "decode": frozenset({"vae_tiles"}),
 }
-_NAMES: dict[Stage, str] = {"text": "reading the words", "denoise": "denoising", "decode": "decoding"}
+_NAMES: dict[Stage, str] = {
+    "text": "reading the words",
+    "denoise": "denoising",
+    "sound": "decoding the sound",
+    "decode": "decoding",
+}
 
 
 class Climber(Protocol):
@@ -86,6 +93,17 @@ class Ladder:
                 short = _Short.of(error, at)
             # Only here, where the error is gone, is nothing held by the frames that it went through.
             last = _on_host(last) if can_be_taken_up(clip.passes) else resume
+            self.step_down(short)
+
+    def sound(self, decode: Callable[[], Sound | None]) -> Sound | None:
+        """What `decode` gives; once more, with nothing else loaded, if memory runs out. Raises RanOutOfMemory."""
+        while True:
+            try:
+                return decode()
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                short = _Short.of(error, "sound")
             self.step_down(short)
 
     def decoder(self) -> _Decoder:
@@ -170,6 +188,8 @@ class _Short:
 
 
 def _next_rung(rungs: tuple[Rung, ...], short: _Short) -> Rung | None:
+    if not _BEARS_ON[short.stage]:
+        return None
     bearing = [rung for rung in rungs if _BEARS_ON[short.stage].intersection(rung.change)]
     if short.is_host:
         from_disk = [rung for rung in bearing if rung.change.get("source") == "disk"]

@@ -31,8 +31,8 @@ def note_run(plan: Plan, *, machine: Machine, took: Timing) -> None:
     on_gpu = plan.device == "cuda"
     predicted = Figures(
         seconds=sum(told) / plan.correction if len(told) == len(counted) else None,
-        vram_bytes=plan.peak_vram_bytes or None,
-        ram_bytes=plan.peak_ram_bytes or None,
+        vram_bytes=plan.peak_vram_bytes / plan.peak_correction or None,
+        ram_bytes=plan.peak_ram_bytes / (1 if on_gpu else plan.peak_correction) or None,
     )
     actual = Figures(
         seconds=sum(spent[stage.name] for stage in counted),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +18,7 @@ from homereel.passes import apply_passes
 from homereel.passes.residency import StreamBlocks
 from homereel.planning.machine import probe_machine
 from homereel.weights.hashes import hash_files
+from homereel.weights.word_store import WordStore
 
 # Some networks hold themselves in a circle, which only a full collection frees; it takes 0.4 s, so small ones
 # wait for the next.
@@ -24,17 +26,19 @@ COLLECT_FROM_BYTES = 64 * 1024**2
 
 
 class Session:
-    """Loads the parts of a model when they are needed, and keeps them while the machine has room.
+    """Loads the parts of a model when they are needed, and keeps them while the machine has room. `words` is where
+    is kept what was made of prompts; by default in homereel's folder.
 
     A second model takes the place of the first. Use it as a context manager, or call `close`.
     """
 
-    def __init__(self, *, machine: Machine | None = None) -> None:
+    def __init__(self, *, machine: Machine | None = None, words: WordStore | None = None) -> None:
         self.machine = machine or probe_machine()
+        self.words = words or WordStore.open()
         torch.set_num_threads(self.machine.num_threads)  # a container may grant fewer than torch sees
         self._family: Family | None = None
         self._loaded: dict[tuple[str, str], Component] = {}
-        self._hashes: dict[str, str] | None = None
+        self._hashes: dict[str, str] = {}
         self._loras: tuple[LoraUse, ...] = ()
         self._lora_hashes: tuple[str, ...] = ()
         self._passes: tuple[Pass, ...] = ()
@@ -139,17 +143,17 @@ class Session:
         if large:
             give_back(self.machine.device)
 
-    def file_hashes(self) -> dict[str, str]:
-        """SHA-256 of the current model's files, reckoned once."""
+    def file_hashes(self, names: Collection[str] | None = None) -> dict[str, str]:
+        """SHA-256 of the current model's files (all, or those of these names), reckoned once."""
         assert self._family is not None, "family() comes first"
-        if self._hashes is None:
-            self._hashes = hash_files(self._family.files())
-        return self._hashes
+        files = {name: path for name, path in self._family.files().items() if names is None or name in names}
+        self._hashes |= hash_files({name: path for name, path in files.items() if name not in self._hashes})
+        return {name: self._hashes[name] for name in files}
 
     def close(self) -> None:
         """Free everything."""
         self.release(*{name for name, _ in self._loaded})
-        self._family, self._hashes = None, None
+        self._family, self._hashes = None, {}
         self._loras, self._lora_hashes = (), ()
         self._passes = ()
 

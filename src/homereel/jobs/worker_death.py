@@ -13,19 +13,19 @@ def oom_kills() -> tuple[int, ...]:
     return tuple(count for path in _COUNTERS if (count := _counter(path)) is not None)
 
 
-def death_reason(code: int, *, oom_kills_before: tuple[int, ...], last_words: str = "") -> str:
+def death_reason(code: int, *, oom_kills_before: tuple[int, ...], last_words: str = "", who: str = "its worker") -> str:
     """A line on a process that ended with this code of `subprocess`; compare the counters of its start with now's."""
     if code >= 0:
-        return f"its worker ended with exit code {code}" + (f": {last_words}" if last_words else "")
+        return f"{who} ended with exit code {code}" + (f": {last_words}" if last_words else "")
     name = _signal_name(-code)
     if -code != getattr(signal, "SIGKILL", 9):
-        return f"its worker crashed with {name}" + (f": {last_words}" if last_words else "")
+        return f"{who} crashed with {name}" + (f": {last_words}" if last_words else "")
     if any(now > before for now, before in zip(oom_kills(), oom_kills_before, strict=False)):
         return (
-            f"its worker was killed ({name}) as the machine's memory ran out; "
+            f"{who} was killed ({name}) as the machine's memory ran out; "
             "ask for a smaller size or fewer frames, or close other programs"
         )
-    return f"its worker was killed ({name}), by someone or because the machine's memory ran out"
+    return f"{who} was killed ({name}), by someone or because the machine's memory ran out"
 
 
 def _counter(path: Path) -> int | None:

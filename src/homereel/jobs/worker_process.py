@@ -36,7 +36,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env={**os.environ, **(environment or {})},
-                **_OWN_GROUP,
+                **OWN_GROUP,
             )
         self._listener = threading.Thread(target=self._listen, name=f"hears-{self.pid}", daemon=True)
         self._listener.start()
@@ -96,9 +96,9 @@ class WorkerProcess:
         return ""
 
 
-# A Ctrl-C in the terminal is for the launcher, which then stops its workers in order.
-_OWN_GROUP: dict[str, Any] = (
+OWN_GROUP: dict[str, Any] = (
     {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
     if sys.platform == "win32"
     else {"start_new_session": True}
 )
+"""For a child: a Ctrl-C in the terminal is for the process that started it, which ends its children in order."""

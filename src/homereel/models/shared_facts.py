@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from homereel.core.model import Defaults
+from homereel.core.plan import Plan
 from homereel.core.protocols import Family
 from homereel.core.request import Request
 from homereel.models.card import FolderCard
@@ -32,6 +33,13 @@ class FolderFacts:
     @property
     def defaults(self) -> Defaults:
         return self.card.defaults.over(self.base_defaults)
+
+    @property
+    def readers(self) -> frozenset[str]:
+        return frozenset({"text_encoder"})
+
+    def compares_words(self, plan: Plan) -> bool:
+        return max(plan.guidance, plan.guidance_2 or 1) > 1
 
     @property
     def max_tokens(self) -> int:

@@ -47,12 +47,16 @@ class Workload:
     machine: Machine
     keeps_all: bool  # all parts stay loaded side by side
     weights: Mapping[str, int]  # bytes a component
+    read: frozenset[str] = frozenset()  # by whom its words were read before, "gpu" or "cpu"
+    peak_factor: float = 1.0  # how many times more memory runs took than is counted here, where the clip is computed
 
     @classmethod
-    def of(cls, plan: Plan, *, model: ModelFacts, machine: Machine, keeps_all: bool) -> Workload:
+    def of(
+        cls, plan: Plan, *, model: ModelFacts, machine: Machine, keeps_all: bool, read: frozenset[str] = frozenset()
+    ) -> Workload:
         """The clip of a plan whose passes are settled."""
         weights = {part: model.weight_bytes(part, dtype=plan.dtype) for part in model.components}
-        return cls(plan, model, machine, keeps_all, weights)
+        return cls(plan, model, machine, keeps_all, weights, read)
 
     @cached_property
     def shapes(self) -> Shapes:
@@ -73,6 +77,12 @@ class Workload:
         """What looks at words and pictures before there is any noise."""
         others = {*self.model.decoders, *DENOISERS, "latent_upsampler"}
         return tuple(part for part in self.weights if part not in others)
+
+    def loaded(self, residency: Residency) -> Mapping[str, int]:
+        """Bytes of the components that are needed: what reads words is not where they were read before."""
+        if residency.text_encoder != "cached":
+            return self.weights
+        return {part: size for part, size in self.weights.items() if part not in self.model.readers}
 
     @cached_property
     def decoder_bytes(self) -> int:
@@ -152,22 +162,21 @@ def denoiser_device_bytes(work: Workload, residency: Residency) -> int:
 
 def _text_bytes(work: Workload, residency: Residency) -> tuple[int, int]:
     """On the device, and on the host beside it."""
-    weights = [work.weights[part] for part in work.readers]
+    loaded = work.loaded(residency)
+    weights = [loaded[part] for part in work.readers if part in loaded]
     rows = work.shapes.text_tokens * _READER_BYTES_A_TOKEN * ITEM_BYTES[work.plan.dtype] // 2
     rows = min(rows, max(weights, default=0))  # a small reader passes little on
     looks = _encode_bytes(work, residency) if _sees_pictures(work.plan) else 0
-    if residency.text_encoder == "cached":
-        return looks, 0
     if residency.text_encoder == "cpu":
         return looks, max(weights, default=0) + rows
-    held = sum(work.weights.values()) if work.keeps_all else max(weights, default=0)
+    held = sum(loaded.values()) if work.keeps_all else max(weights, default=0)
     return max(held + rows, looks), 0
 
 
 def _denoise_bytes(work: Workload, residency: Residency) -> tuple[int, int]:
     working = work.shapes.denoise_bytes
     if work.keeps_all:
-        return sum(work.weights.values()) + working, 0
+        return sum(work.loaded(residency).values()) + working, 0
     on_host = 0
     if residency.resident_blocks is not None and residency.resident_blocks < work.num_blocks:
         travelling = work.num_blocks - residency.resident_blocks
@@ -177,7 +186,7 @@ def _denoise_bytes(work: Workload, residency: Residency) -> tuple[int, int]:
 
 
 def _decode_bytes(work: Workload, residency: Residency) -> tuple[int, int]:
-    weights = sum(work.weights.values()) if work.keeps_all else work.decoder_bytes
+    weights = sum(work.loaded(residency).values()) if work.keeps_all else work.decoder_bytes
     return weights + tile_bytes(work, residency.vae_tiles), _frames_bytes(work, residency)
 
 
@@ -237,17 +246,17 @@ def _seconds(work: Workload, residency: Residency) -> Mapping[str, float | None]
 
 def _load_seconds(work: Workload, residency: Residency, *, rates: Rates) -> float:
     """From the disk, and over to the GPU; what is cached or travels later is not loaded."""
-    parts = [part for part in work.weights if residency.text_encoder != "cached" or part not in work.readers]
-    read = sum(work.weights[part] for part in parts)
+    read = sum(work.loaded(residency).values())
     return rates.start_seconds + read / rates.disk + (read / rates.copy if work.machine.device == "cuda" else 0)
 
 
 def _text_seconds(work: Workload, residency: Residency, *, rates: Rates) -> float:
-    if residency.text_encoder == "cached":
-        return 0.0
+    loaded = work.loaded(residency)
     item = ITEM_BYTES[work.plan.dtype]
-    operations = sum(2 * work.weights[part] / item * work.shapes.text_tokens * work.guided for part in work.readers)
-    rate = rates.matrix if residency.text_encoder == "gpu" else _host_matrix(work.machine)
+    operations = sum(
+        2 * work.weights[part] / item * work.shapes.text_tokens * work.guided for part in work.readers if part in loaded
+    )
+    rate = _host_matrix(work.machine) if residency.text_encoder == "cpu" else rates.matrix
     pictures = 0.3 * work.shapes.decode_operations / rates.conv if _sees_pictures(work.plan) else 0
     return operations / rate + pictures
 

@@ -6,41 +6,62 @@ Raises DoesNotFit at once where nothing would help, with the smallest change tha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from homereel.core.errors import DoesNotFit, StoreUnavailable
 from homereel.core.machine import Machine
-from homereel.core.plan import Plan, Residency
+from homereel.core.plan import Plan, Residency, StageCost
 from homereel.core.protocols import ModelFacts
 from homereel.planning.cost import Workload, total_seconds
 from homereel.planning.fitting import Fit, Limits, fit, tile_overhead
 from homereel.planning.ledger import Correction, Ledger, RunKey, size_class
 from homereel.planning.memory import keeps_all
 from homereel.planning.smaller import smallest_change
+from homereel.planning.words import Reader
 
 # Nine of ten runs lie within, while nothing was learnt: rates that were measured here, and rates of a table.
 _MEASURED_BAND, _TABLE_BAND = (0.75, 1.33), (0.4, 2.5)
 
 
-def with_costs(plan: Plan, *, model: ModelFacts, machine: Machine, ledger: Ledger | None = None) -> Plan:
-    """The plan with residency, rungs, stages, seconds, band and peaks; its passes must be settled.
+def with_costs(
+    plan: Plan,
+    *,
+    model: ModelFacts,
+    machine: Machine,
+    ledger: Ledger | None = None,
+    read: frozenset[Reader] = frozenset(),
+) -> Plan:
+    """The plan with residency, rungs, stages, seconds, band and peaks; its passes must be settled. `read` tells by whom
+    its words were read before.
 
     Raises DoesNotFit if the machine has not the memory, whatever else runs on it. What another program holds at the
     moment is told in a warning.
     """
-    work = Workload.of(plan, model=model, machine=machine, keeps_all=keeps_all(model, machine=machine))
-    found, told = _fit(work)
+    plan, factor = _peak_factor(plan, machine=machine, ledger=ledger)
+    work = Workload.of(plan, model=model, machine=machine, keeps_all=keeps_all(model, machine=machine), read=read)
+    counted = work if factor == 1 else replace(work, peak_factor=factor)
+    found, told = _fit(counted)
+    if found is None and factor > 1:  # a clip is not refused because others took more than was told
+        found, told = _fit(work)
+        told = (
+            *told,
+            f"earlier clips took {factor:.2g} times the memory that is counted; it may not be enough for this",
+        )
     if found is None:
         raise DoesNotFit(smallest_change(work), field="size")
+    on_gpu = machine.device == "cuda"
     stages = tuple(
         replace(stage, seconds=_with_tiles(stage.seconds, found.residency, work)) if stage.name == "decode" else stage
-        for stage in found.stages
+        for stage in with_peaks(found.stages, factor=factor, on_gpu=on_gpu)
     )
+    vram, ram = max(stage.vram_bytes for stage in stages), max(stage.ram_bytes for stage in stages)
     return _corrected(
         replace(
             plan,
-            peak_bytes=found.vram_bytes if machine.device == "cuda" else found.ram_bytes,
-            peak_ram_bytes=found.ram_bytes,
+            peak_bytes=vram if on_gpu else ram,
+            peak_ram_bytes=ram,
+            peak_correction=factor,
             seconds=total_seconds(stages),
             residency=None if found.residency == Residency() else found.residency,
             rungs=found.rungs,
@@ -52,6 +73,16 @@ def with_costs(plan: Plan, *, model: ModelFacts, machine: Machine, ledger: Ledge
     )
 
 
+def with_peaks(stages: Sequence[StageCost], *, factor: float, on_gpu: bool) -> tuple[StageCost, ...]:
+    """The stages with so many times more of the memory that computes."""
+    return tuple(
+        replace(each, vram_bytes=round(each.vram_bytes * factor))
+        if on_gpu
+        else replace(each, ram_bytes=round(each.ram_bytes * factor))
+        for each in stages
+    )
+
+
 def run_key(plan: Plan, machine: Machine) -> RunKey:
     """By which runs like this one are found in the ledger."""
     return RunKey(
@@ -60,6 +91,19 @@ def run_key(plan: Plan, machine: Machine) -> RunKey:
         size_class=size_class(plan.num_tokens, plan.num_frames),
         passes=",".join(plan.passes) or "none",
     )
+
+
+def _peak_factor(plan: Plan, *, machine: Machine, ledger: Ledger | None) -> tuple[Plan, float]:
+    """Of the memory that computes. Beside a GPU the host's is left as it is counted: what a process holds there has
+    pages of mapped files in it, which the system drops when others need the room.
+    """
+    if ledger is None:
+        return plan, 1.0
+    try:
+        factor = ledger.peak_factor(run_key(plan, machine), "vram_bytes" if machine.device == "cuda" else "ram_bytes")
+    except StoreUnavailable as error:
+        return replace(plan, warnings=tuple(dict.fromkeys((*plan.warnings, str(error))))), 1.0
+    return plan, factor
 
 
 def _fit(work: Workload) -> tuple[Fit | None, tuple[str, ...]]:
@@ -94,7 +138,7 @@ def _corrected(plan: Plan, *, machine: Machine, ledger: Ledger | None) -> Plan:
         try:
             known = ledger.correction(run_key(plan, machine))
         except StoreUnavailable as error:
-            plan = replace(plan, warnings=(*plan.warnings, str(error)))
+            plan = replace(plan, warnings=tuple(dict.fromkeys((*plan.warnings, str(error)))))
         else:
             learnt = known if known.num_runs else learnt
     if plan.seconds is None or not math.isfinite(learnt.factor):

@@ -49,29 +49,34 @@ class Limits:
     vram_bytes: int | None
     ram_bytes: int
     disk_bytes: int | None = None
+    peak_factor: float = 1.0  # so many times more than is counted is taken, of the memory that computes
 
     @classmethod
     def of(cls, work: Workload, *, now: bool) -> Limits:
         """All that the machine has, or (`now`) what of it is free."""
         machine = work.machine
-        if now:
-            return cls(machine.vram_room_bytes, machine.ram_room_bytes, machine.disk_free_bytes)
-        return cls(machine.vram_bytes, machine.ram_bytes, machine.disk_free_bytes)
+        room = (machine.vram_room_bytes, machine.ram_room_bytes) if now else (machine.vram_bytes, machine.ram_bytes)
+        return cls(*room, machine.disk_free_bytes, work.peak_factor)
 
     def allow(self, vram_bytes: int, ram_bytes: int) -> bool:
         """Whether so much fits."""
-        fits = self.vram_bytes is None or device_need_bytes(vram_bytes) <= self.vram_bytes
-        return fits and ram_bytes <= self.ram_bytes
+        if self.vram_bytes is None:
+            return ram_bytes * self.peak_factor <= self.ram_bytes
+        return (
+            device_need_bytes(round(vram_bytes * self.peak_factor)) <= self.vram_bytes and ram_bytes <= self.ram_bytes
+        )
 
 
 def fit(work: Workload, limits: Limits) -> Fit | None:
     """The fastest way within the limits; None if there is none."""
     if work.machine.device != "cuda":
-        stages = stage_costs(work, Residency())
+        only = _lightest_reader(work)
+        stages = stage_costs(work, only)
         fits = all(limits.allow(each.vram_bytes, each.ram_bytes) for each in stages)
-        return Fit(Residency(), stages, ()) if fits else None
+        return Fit(only, stages, ()) if fits else None
     found = Residency()
-    for name, candidates in (("denoise", _placements(work, limits)), ("decode", _tiles(work)), ("text", _readers())):
+    ways = {"denoise": _placements(work, limits), "decode": _tiles(work), "text": _readers(work)}
+    for name, candidates in ways.items():
         fitting = (
             candidate
             for change in candidates
@@ -89,11 +94,12 @@ def least_bytes(work: Workload) -> tuple[int, int]:
     with the GPU at hand, if any does.
     """
     if work.machine.device != "cuda":
-        return 0, max(stage.ram_bytes for stage in stage_costs(work, Residency()))
+        return 0, max(stage.ram_bytes for stage in stage_costs(work, _lightest_reader(work)))
     bare = replace(work, keeps_all=False)
     small = Residency(resident_blocks=0, source="disk", text_encoder="cpu", vae_tiles=_smallest_tile(work))
     needs = []
-    for way in (small, replace(small, text_encoder="gpu")):
+    read = [replace(small, text_encoder="cached")] if work.read else []
+    for way in (small, replace(small, text_encoder="gpu"), *read):
         stages = stage_costs(bare, way)
         vram = device_need_bytes(max(stage.vram_bytes for stage in stages))
         needs.append((vram, max(stage.ram_bytes for stage in stages)))
@@ -184,9 +190,18 @@ def _smallest_tile(work: Workload) -> tuple[int, int, int] | None:
     return min(ladder, key=lambda tile: tile[0] * tile[1] * tile[2]) if ladder else None
 
 
-def _readers() -> Iterator[_Change]:
+def _readers(work: Workload) -> Iterator[_Change]:
+    """What was read before is taken where it was read as it would be now: its numbers are the same."""
+    if "gpu" in work.read:
+        yield lambda found: replace(found, text_encoder="cached")
     yield lambda found: found
+    if "cpu" in work.read:
+        yield lambda found: replace(found, text_encoder="cached")
     yield lambda found: replace(found, text_encoder="cpu")
+
+
+def _lightest_reader(work: Workload) -> Residency:
+    return Residency(text_encoder="cached") if "gpu" in work.read else Residency()
 
 
 def _rungs(work: Workload, chosen: Residency) -> Iterator[Rung]:
@@ -197,7 +212,7 @@ def _rungs(work: Workload, chosen: Residency) -> Iterator[Rung]:
     for tiles in _halving(smaller):
         frames, height, width = tiles
         yield Rung(f"decoding in tiles of {width}x{height} and {frames} frames", {"vae_tiles": tiles})
-    if chosen.text_encoder == "gpu":
+    if chosen.text_encoder != "cpu":
         yield Rung("reading the words on the processor", {"text_encoder": "cpu"})
     resident = work.num_blocks if chosen.resident_blocks is None else chosen.resident_blocks
     for count in sorted({resident * 3 // 4, resident // 2, resident // 4, 0} - {resident}, reverse=True):

@@ -10,11 +10,11 @@ import math
 import sqlite3
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from homereel.core.errors import StoreUnavailable
 
@@ -24,6 +24,8 @@ KEPT_A_KEY, KEPT = 64, 4096
 PATIENCE_SECONDS = 5.0
 # Nobody's plan is off by more; a clock that stood still or a machine that slept is no reason to believe it.
 LARGEST_RATIO = 32.0
+# The same of peaks, which follow from shapes: whoever is off by more has a fault that no ledger should hide.
+LARGEST_PEAK_RATIO = 2.0
 # What is believed before any run is known counts as much as so many runs.
 PRIOR_RUNS = 1.0
 PRIOR_SPREAD_RUNS = 3.0
@@ -86,9 +88,11 @@ _RELATIVES: tuple[tuple[tuple[str, ...], float], ...] = (
     (("machine",), 0.35),
 )
 _UNKNOWN_SPREAD = 0.136
+_PEAK_RELATIVES = ("machine", "model", "passes")
 # A server plans hundreds of clips a second, and hardly any of them needs the file.
 _MAX_ANSWERS = 256
-_ANSWERS: dict[tuple[Path, RunKey, Measure], tuple[tuple[tuple[int, int, int], ...] | None, Correction]] = {}
+_Question: TypeAlias = tuple[Path, RunKey, str]
+_ANSWERS: dict[_Question, tuple[tuple[tuple[int, int, int], ...], Any]] = {}
 
 
 class Ledger:
@@ -127,15 +131,32 @@ class Ledger:
         What was answered is remembered until the file changes. Raises StoreUnavailable if the ledger is there and
         cannot be read.
         """
-        question = (self.path, key, measure)
-        before, answer = _ANSWERS.get(question, (None, None))
+        answer: Correction = self._remembered((self.path, key, measure), lambda: self._correction(key, measure))
+        return answer
+
+    def peak_factor(self, key: RunKey, measure: Measure) -> float:
+        """What to multiply a plan's peak by, as runs of this model with these passes on this machine had it, whatever
+        their size: peaks are off by what a model holds, not by chance. See `peak_factor_of`; raises as `correction`.
+        """
+
+        def look() -> float:
+            with self._open(writing=False) as database:
+                if database is None:
+                    return 1.0
+                return peak_factor_of(_ratios(database, key, shared=_PEAK_RELATIVES, measure=measure))
+
+        factor: float = self._remembered((self.path, key, f"peak of {measure}"), look)
+        return factor
+
+    def _remembered(self, question: _Question, look: Callable[[], Any]) -> Any:
+        """What was answered until the file changes."""
         stamp = self._stamp()
-        if answer is None or stamp != before:
-            answer = self._correction(key, measure)
+        if question not in _ANSWERS or _ANSWERS[question][0] != stamp:
+            answer = look()
             if len(_ANSWERS) >= _MAX_ANSWERS:
                 _ANSWERS.clear()
             _ANSWERS[question] = stamp, answer
-        return answer
+        return _ANSWERS[question][1]
 
     def _correction(self, key: RunKey, measure: Measure) -> Correction:
         with self._open(writing=False) as database:
@@ -215,6 +236,20 @@ def correction_of(ratios: Sequence[float], *, spread: float) -> Correction:
     weight = len(logs) / (len(logs) + PRIOR_SPREAD_RUNS)
     width = BAND_SPREADS * math.sqrt(weight * apart**2 + (1 - weight) * spread**2)
     return Correction(math.exp(middle), math.exp(middle - width), math.exp(middle + width), len(logs))
+
+
+def peak_factor_of(ratios: Sequence[float]) -> float:
+    """From how many times more memory each run took than was told, what to multiply the next plan's peak by.
+
+    Upwards two runs must agree, so that one odd run does nothing; then they are believed at once, since a peak that is
+    told too low may end a clip. Downwards it goes no further than to the highest run, and slowly while there are few.
+    """
+    if len(ratios) < 2:
+        return 1.0
+    second, highest = sorted(min(LARGEST_PEAK_RATIO, max(1 / LARGEST_PEAK_RATIO, ratio)) for ratio in ratios)[-2:]
+    if second >= 1:
+        return second
+    return float(min(1.0, highest) ** (len(ratios) / (len(ratios) + PRIOR_RUNS)))
 
 
 def size_class(num_tokens: int, num_frames: int) -> str:

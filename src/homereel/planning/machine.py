@@ -19,7 +19,7 @@ from homereel.core.errors import InvalidRequest
 from homereel.core.gpu import has_cuda_gpu
 from homereel.core.machine import Machine
 from homereel.planning.gpus import list_gpus
-from homereel.planning.rates import kept_rates, known_rates
+from homereel.planning.rates import kept_rates, known_rates, usual_threads
 
 _CGROUP = Path("/sys/fs/cgroup")
 _UNKNOWN_RAM_BYTES = 8 * 1024**3
@@ -92,7 +92,10 @@ def usable_cpus() -> int:
 def num_threads() -> int:
     """Threads that torch computes with: as it says itself once it is there, before that as it will."""
     torch = sys.modules.get("torch")
-    wanted = asked_threads() or _num_cores() if torch is None else torch.get_num_threads()
+    if torch is not None:
+        wanted = torch.get_num_threads()
+    else:
+        wanted = asked_threads() or usual_threads(read_environment().home) or _num_cores()
     return max(1, min(wanted, usable_cpus()))
 
 

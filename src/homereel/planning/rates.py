@@ -7,11 +7,13 @@ is good to a factor of two.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Set
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
+from homereel.core.environment import asked_threads
 from homereel.core.errors import StoreUnavailable
 from homereel.core.machine import Machine, Rates
 
@@ -92,6 +94,18 @@ def kept_rates(machine: Machine, *, home: Path) -> Rates | None:
         return None
 
 
+def usual_threads(home: Path) -> int | None:
+    """How many threads torch took here of its own accord when the machine was measured: what it will take cannot be
+    told from outside for every processor. None if nothing was measured, or on another machine.
+    """
+    try:
+        kept = json.loads((home / FILE).read_text(encoding="utf-8"))
+        usual = kept["usual_threads"] if kept["processors"] == os.cpu_count() else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return usual if isinstance(usual, int) and usual > 0 else None
+
+
 def keep_rates(rates: Rates, *, machine: Machine, home: Path) -> Path:
     """Write down what was measured. Raises StoreUnavailable if that cannot be done."""
     path = home / FILE
@@ -99,6 +113,8 @@ def keep_rates(rates: Rates, *, machine: Machine, home: Path) -> Path:
         home.mkdir(parents=True, exist_ok=True)
         fresh = path.with_suffix(".new")
         told = {"schema": _SCHEMA, "of": _state(machine), "rates": asdict(rates)}
+        if asked_threads() is None:
+            told |= {"usual_threads": machine.num_threads, "processors": os.cpu_count()}
         fresh.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
         fresh.replace(path)
     except OSError as error:

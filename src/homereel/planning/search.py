@@ -14,10 +14,11 @@ from homereel.core.machine import Machine
 from homereel.core.plan import Plan, Residency
 from homereel.core.protocols import ModelFacts
 from homereel.planning.cost import Workload, total_seconds
-from homereel.planning.costed import with_costs
+from homereel.planning.costed import with_costs, with_peaks
 from homereel.planning.effects import EIGHT_BIT
 from homereel.planning.fitting import Limits, fit
 from homereel.planning.ledger import Ledger
+from homereel.planning.words import Reader
 
 Quality = Literal["exact", "approximate", "distilled"]
 Prefer = Literal["speed", "quality"]
@@ -49,6 +50,7 @@ class Search:
     model: ModelFacts
     machine: Machine
     ledger: Ledger | None = None
+    read: frozenset[Reader] = frozenset()  # by whom its words were read before
 
     def best(self, *, quality: Quality, prefer: Prefer = "speed") -> Plan:
         """The fastest within a class of exactness; `prefer` quality takes the most exact way and then the fastest.
@@ -67,7 +69,7 @@ class Search:
 
     def costed(self, plan: Plan) -> Plan:
         """Raises DoesNotFit."""
-        return with_costs(plan, model=self.model, machine=self.machine, ledger=self.ledger)
+        return with_costs(plan, model=self.model, machine=self.machine, ledger=self.ledger, read=self.read)
 
     def alternatives(self, chosen: Plan) -> tuple[Alternative, ...]:
         """A faster, a lighter and a more exact way with this model, where there are any."""
@@ -93,17 +95,19 @@ class Search:
         """With blocks that travel, in so much of the GPU's memory that it halves what is taken, or nearly."""
         if self.machine.device != "cuda":
             return None
-        work = Workload.of(chosen, model=self.model, machine=self.machine, keeps_all=False)
+        work = Workload.of(chosen, model=self.model, machine=self.machine, keeps_all=False, read=self.read)
+        factor = chosen.peak_correction
+        work = replace(work, peak_factor=factor)
         for share in (0.5, 0.6, _LIGHTER):
             limit = round(chosen.peak_bytes * share)
             found = fit(work, replace(Limits.of(work, now=False), vram_bytes=limit))
             if found is not None:
                 plan = replace(
                     chosen,
-                    peak_bytes=found.vram_bytes,
+                    peak_bytes=round(found.vram_bytes * factor),
                     peak_ram_bytes=found.ram_bytes,
                     seconds=total_seconds(found.stages),
-                    stages=found.stages,
+                    stages=with_peaks(found.stages, factor=factor, on_gpu=True),
                     residency=None if found.residency == Residency() else found.residency,
                 )
                 return Alternative("lighter", f"--max-vram {limit / 1e9:.1f}GB", plan)

@@ -35,6 +35,7 @@ from homereel.server.intake import Intake
 from homereel.server.outbound import Outbound
 from homereel.server.parts import Parts
 from homereel.server.planner import Planner
+from homereel.server.planning_process import PlanningProcess
 from homereel.server.settings import Settings
 from homereel.server.uploads import UploadBox
 from homereel.server.web import studio
@@ -43,8 +44,11 @@ from homereel.server.webhooks import Webhooks
 _DESCRIPTION = "Films from words, pictures and footage, made on this machine. /v1/videos is in OpenAI's shape."
 
 
-def create_app(settings: Settings, *, warm: bool = False) -> FastAPI:
-    """The app. With `warm` the planner gets ready behind the first requests; else the first one waits for it."""
+def create_app(settings: Settings, *, warm: bool = False, planner: Planner | None = None) -> FastAPI:
+    """The app. With `warm` the planner gets ready behind the first requests; else the first one waits for it.
+
+    Without a `planner`, which is closed with the app, plans are made in a process of their own.
+    """
     app = FastAPI(
         title="homereel",
         version=__version__,
@@ -52,7 +56,7 @@ def create_app(settings: Settings, *, warm: bool = False) -> FastAPI:
         docs_url=None,  # those pages load scripts from elsewhere; ours is docs_page.py
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(settings, warm=warm),
+        lifespan=_lifespan(settings, warm=warm, planner=planner or Planner(PlanningProcess())),
     )
     answer_failures(app)
     studio.mount(app, settings)
@@ -63,22 +67,22 @@ def create_app(settings: Settings, *, warm: bool = False) -> FastAPI:
     return app
 
 
-def _lifespan(settings: Settings, *, warm: bool) -> Callable[[FastAPI], Any]:
+def _lifespan(settings: Settings, *, warm: bool, planner: Planner) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            parts, planner = await _parts(settings, stack)
-            app.state.parts = parts
+            app.state.parts = parts = await _parts(settings, stack, planner=planner)
             warming = [asyncio.create_task(to_thread.run_sync(planner.warm))] if warm else []
             yield
             parts.closing.set()
             await parts.feed.stop()
+            await to_thread.run_sync(planner.close)
             await asyncio.gather(*warming, return_exceptions=True)
 
     return lifespan
 
 
-async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Planner]:
+async def _parts(settings: Settings, stack: AsyncExitStack, *, planner: Planner) -> Parts:
     """Everything that the routes work with; what must be ended is put on the stack, in the order of its making."""
     store = await to_thread.run_sync(_open_store, settings)
     stack.push_async_callback(to_thread.run_sync, store.close)
@@ -91,7 +95,7 @@ async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Plan
     if launcher is not None:
         await to_thread.run_sync(launcher.start)
         stack.push_async_callback(to_thread.run_sync, partial(launcher.stop))
-    planner, closing = Planner(), asyncio.Event()
+    closing = asyncio.Event()
     uploads = UploadBox(
         settings.data / "uploads",
         max_file_bytes=settings.max_upload_bytes,
@@ -101,7 +105,7 @@ async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Plan
     intake = Intake(store, data=settings.data, planner=planner)
     films = FilmBox(settings.data / "films", intake=intake, is_ending=closing.is_set)
     await to_thread.run_sync(films.sweep)
-    parts = Parts(
+    return Parts(
         settings=settings,
         store=store,
         uploads=uploads,
@@ -112,7 +116,6 @@ async def _parts(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Plan
         closing=closing,
         launcher=launcher,
     )
-    return parts, planner
 
 
 def _open_store(settings: Settings) -> JobStore:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,6 +21,7 @@ from homereel.jobs.store import JobStore
 from homereel.server.intake import Intake
 from homereel.server.mcp_tools import Tools
 from homereel.server.planner import Planner
+from homereel.server.planning_process import PlanningProcess
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
@@ -44,7 +45,8 @@ def run(words: Sequence[str]) -> int:
     try:
         with ExitStack() as stack:
             store = stack.enter_context(JobStore.in_folder(data))
-            server = make_server(store, data=data)
+            planner = stack.enter_context(closing(Planner(PlanningProcess(), any_folder=True)))
+            server = make_server(store, data=data, planner=planner)
             if given.workers:
                 stack.enter_context(Launcher(data, LauncherSettings(count=given.workers)))
             server.run("stdio")
@@ -56,13 +58,13 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
-def make_server(store: JobStore, *, data: Path) -> MCPServer:
+def make_server(store: JobStore, *, data: Path, planner: Planner) -> MCPServer:
     """The server with its four tools. Raises HomereelError if the SDK is not installed."""
     try:
         from mcp.server import MCPServer
     except ModuleNotFoundError:
         raise HomereelError("the SDK of the Model Context Protocol is missing; pip install 'homereel[mcp]'") from None
-    tools = Tools(store, Intake(store, data=data, planner=Planner(any_folder=True)), data=data)
+    tools = Tools(store, Intake(store, data=data, planner=planner), data=data)
     server = MCPServer("homereel", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING")
     for tool in (tools.plan, tools.generate, tools.status):
         server.add_tool(tool)

@@ -1,14 +1,11 @@
-"""Plans requests in this process, without weights: a request that cannot be carried out is refused before it is queued.
+"""Plans requests without weights: a request that cannot be carried out is refused before it is queued.
 
-torch is imported with the first plan, which takes seconds; `warm` does that ahead of time.
+Where plans are made, in a process of their own or in this one, is `Plans`' matter; the last ones are kept here.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -16,19 +13,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from homereel.core.errors import HomereelError
-from homereel.core.gpu import has_cuda_gpu
-from homereel.core.machine import Machine
 from homereel.core.request import MAX_SEED, Request
 from homereel.server.attachments import attachments, with_paths
+from homereel.server.plans_here import Plans
 
 if TYPE_CHECKING:
     from homereel.core.plan import Plan
-    from homereel.engine.session import Session
 
-_PROBE = (
-    "import json; from homereel.planning.machine import probe_machine; print(json.dumps(probe_machine().as_dict()))"
-)
-_PROBE_SECONDS = 120
 # Drafts differ in their seeds alone: what was planned so lately is planned again with another seed.
 _FRESH_SECONDS, _MAX_KEPT = 2.0, 64
 
@@ -39,16 +30,20 @@ class Planner:
     With `any_folder` a model may be named by its folder; a stranger may only name what is installed.
     """
 
-    def __init__(self, *, any_folder: bool = False) -> None:
+    def __init__(self, plans: Plans, *, any_folder: bool = False) -> None:
+        self._plans = plans
         self._any_folder = any_folder
         self._lock = threading.Lock()
-        self._session: Session | None = None
         self._kept: dict[str, tuple[float, Plan]] = {}
 
     def warm(self) -> None:
         """Have everything ready for the first plan."""
         with self._lock:
-            self._ready()
+            self._plans.ready()
+
+    def close(self) -> None:
+        """No more plans; one that is being made is broken off."""
+        self._plans.close()
 
     def plan(self, fields: Mapping[str, Any]) -> Plan:
         """What would be made of a request here.
@@ -62,7 +57,7 @@ class Planner:
                 _check_name(request.model)
             with self._lock:
                 if any(attachments(fields)):  # a file may be another one by now
-                    return self._planned(request)
+                    return self._plans.plan(request)
                 return self._fresh_or_planned(request)
         except HomereelError as error:
             error.args = (_without_paths(str(error), fields),)
@@ -74,33 +69,11 @@ class Planner:
         if plan is not None and now - at < _FRESH_SECONDS:
             seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
             return replace(plan, seed=seed)
-        plan = self._planned(request)
+        plan = self._plans.plan(request)
         if len(self._kept) >= _MAX_KEPT:
             self._kept.clear()
         self._kept[wish] = now, plan
         return plan
-
-    def _planned(self, request: Request) -> Plan:
-        from homereel.engine.generate import make_plan
-
-        return make_plan(request, session=self._ready())
-
-    def _ready(self) -> Session:
-        from homereel.server.planning_session import PlanningSession
-
-        if self._session is None:
-            self._session = PlanningSession(machine=_machine())
-        return self._session
-
-
-def _machine() -> Machine | None:
-    """Another process looks at a GPU: whoever has looked holds hundreds of megabytes of its memory."""
-    if not has_cuda_gpu():
-        return None
-    told = subprocess.run(
-        [sys.executable, "-c", _PROBE], stdout=subprocess.PIPE, timeout=_PROBE_SECONDS, check=False, text=True
-    )
-    return Machine.read(json.loads(told.stdout)) if told.returncode == 0 else None
 
 
 def _check_name(model: str) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,19 @@ def hash_files(files: Mapping[str, Path], *, memory: Path | None = None) -> dict
     return digests
 
 
+def known_hashes(files: Mapping[str, Path], *, memory: Path | None = None) -> dict[str, str] | None:
+    """The same without reading anything large: None if a large file's is not remembered. Raises WeightsError."""
+    known = _remembered(memory if memory is not None else read_environment().home / "hashes.json")
+    found = {}
+    for key, path in files.items():
+        mark = _mark(path)
+        digest = known.get(mark) if mark else _small_digest(path, path.stat().st_size, path.stat().st_mtime_ns)
+        if digest is None:
+            return None
+        found[key] = digest
+    return found
+
+
 def remember_hash(path: Path, digest: str, *, memory: Path | None = None) -> None:
     """The file was just found to have this SHA-256: do not reckon it again."""
     memory = memory if memory is not None else read_environment().home / "hashes.json"
@@ -52,6 +66,12 @@ def _mark(path: Path) -> str | None:
     if state.st_size < REMEMBER_FROM_BYTES:
         return None
     return f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}"
+
+
+@lru_cache(maxsize=256)
+def _small_digest(path: Path, _size: int, _changed_at: int) -> str:
+    """A server plans hundreds of clips a second."""
+    return _digest(path)
 
 
 def _digest(path: Path) -> str:

@@ -74,8 +74,11 @@ def test_the_letters_encoder_is_loaded_only_for_quoted_texts(words_dir: Path) ->
         yield family.load(name, **CPU)
 
     plan = plan_of(family)
-    without = family.encode(Inputs(prompt="a red ball"), plan=plan, use=use)
+    assert family.compares_words(plan)
+    without = family.encode(
+        Inputs(prompt="a red ball"), plan=plan, use=use, words=family.read_words(["a red ball", ""], use=use)
+    )
     assert lent == ["text_encoder"]
     assert without.prompt.glyphs.shape == (1, 0, 12)
-    family.encode(Inputs(prompt="a red ball", negative_prompt='"no"'), plan=plan, use=use)
+    family.read_words(["a red ball", '"no"'], use=use)
     assert lent == ["text_encoder"] * 2 + ["text_encoder_2"]

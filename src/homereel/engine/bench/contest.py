@@ -14,6 +14,7 @@ from homereel.models.catalogue import CATALOGUE
 from homereel.models.registry import model_facts
 from homereel.models.shared_facts import FolderFacts
 from homereel.models.students import named_student
+from homereel.weights.word_store import WordStore
 
 PIPELINE = "WanPipeline"
 BASELINE_STEPS = 50
@@ -58,7 +59,7 @@ def settle_contest(wish: Wish, *, prompt: str) -> Contest:
     teacher = _teacher(wish.model)
     student = wish.turbo_model or named_student(teacher.folder, teacher.card)
     size = {"width": wish.width, "height": wish.height, "num_frames": wish.num_frames}
-    with Session() as session:
+    with Session(words=WordStore.none()) as session:
         base_request = Request.parse(
             _given({"prompt": prompt, "model": wish.model, "steps": wish.baseline_steps, **size, "turbo": "off"})
         )

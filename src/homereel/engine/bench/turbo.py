@@ -15,6 +15,7 @@ from homereel.engine.bench.figures import Figures
 from homereel.engine.generate import generate, generate_file
 from homereel.engine.memory import peak_bytes
 from homereel.engine.session import Session
+from homereel.weights.word_store import WordStore
 
 
 class HomereelSide:
@@ -22,7 +23,7 @@ class HomereelSide:
 
     def __init__(self, told: dict[str, Any]) -> None:
         self._request = Request.parse(told)
-        self._session = Session()
+        self._session = Session(words=WordStore.none())  # each clip reads its words, as the other side does
 
     def make(
         self, prompt: str, seed: int, *, target: Path | None, keep_frames: bool

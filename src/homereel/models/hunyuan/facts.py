@@ -44,6 +44,8 @@ class HunyuanFacts(FolderFacts):
     told_pace = False
     decoders = frozenset({"vae"})
 
+    readers = frozenset({"text_encoder", "text_encoder_2"})
+
     @property
     def components(self) -> tuple[str, ...]:
         eye = ("image_encoder",) if self.config.from_picture else ()

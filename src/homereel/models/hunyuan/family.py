@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from homereel.core.errors import GenerationFailed, WeightsError
 from homereel.core.inputs import Inputs
 from homereel.core.plan import Plan
-from homereel.core.protocols import StepTime, Use
+from homereel.core.protocols import StepTime, Use, Words
 from homereel.core.sound import Sound
 from homereel.models.hunyuan.facts import HunyuanFacts
 from homereel.models.hunyuan.network import load_part
@@ -62,12 +62,15 @@ class HunyuanFamily(HunyuanFacts):
         return load_part(self.folder, component, device=device, dtype=dtype)
 
     @torch.inference_mode()
-    def encode(self, inputs: Inputs, *, plan: Plan, use: Use) -> HunyuanConditions:
-        prompts = [inputs.prompt, *([inputs.negative_prompt] if plan.guidance > 1 else [])]
+    def read_words(self, texts: Sequence[str], *, use: Use) -> tuple[Words, ...]:
         with use("text_encoder") as text_encoder:
-            words = [self.encode_words(text_encoder, prompt) for prompt in prompts]
-        glyphs = self._encode_quoted(prompts, like=words[0], use=use)
-        texts = [HunyuanText(*pair) for pair in zip(words, glyphs, strict=True)]
+            words = [self.encode_words(text_encoder, text) for text in texts]
+        glyphs = self._encode_quoted(texts, like=words[0], use=use)
+        return tuple({"words": pair[0], "glyphs": pair[1]} for pair in zip(words, glyphs, strict=True))
+
+    @torch.inference_mode()
+    def encode(self, inputs: Inputs, *, plan: Plan, use: Use, words: Sequence[Words]) -> HunyuanConditions:
+        texts = [HunyuanText(each["words"], each["glyphs"]) for each in words]
         negative = texts[1] if len(texts) > 1 else None
         if inputs.first is None or not self.config.from_picture:
             return HunyuanConditions(texts[0], negative)

@@ -12,6 +12,7 @@ from homereel.core.model import Blocks, Grid, Shapes, Stage
 from homereel.core.plan import Plan
 from homereel.core.request import Request
 from homereel.models.ltx.config import UPSCALER, LtxConfig, text_name
+from homereel.models.ltx.guidance import guidance_for
 from homereel.models.ltx.layout import LtxLayout, layout_of, num_values
 from homereel.models.ltx.schedule import DISTILLED, distilled_sigmas, full_sigmas, refining_sigmas
 from homereel.models.ltx.tokens import GemmaTokenizer
@@ -39,6 +40,7 @@ class LtxFacts(FolderFacts):
     inputs = frozenset({"text", "image", "last", "keyframes"})
     required: frozenset[str] = frozenset()
     decoders = frozenset({"vae", "audio_vae", "vocoder"})
+    readers = frozenset({"text_encoder", "connectors"})
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -145,6 +147,9 @@ class LtxFacts(FolderFacts):
         if component != "text_encoder":
             return found
         return {name: tensor for name, tensor in found.items() if text_name(name)}
+
+    def compares_words(self, plan: Plan) -> bool:
+        return guidance_for(self.config, plan.guidance).compares_words
 
     def files(self) -> Mapping[str, Path]:
         scheduler = "scheduler/scheduler_config.json"  # its times decide the clip, too

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from homereel.core.errors import InvalidRequest
 from homereel.core.inputs import Inputs
 from homereel.core.plan import Plan
-from homereel.core.protocols import StepTime, Use
+from homereel.core.protocols import StepTime, Use, Words
 from homereel.core.sound import Sound
 from homereel.models.ltx.config import UPSCALER
 from homereel.models.ltx.decode import decode_mel, decode_preview, decode_video, speak
@@ -45,13 +45,10 @@ class LtxFamily(LtxFacts):
         return load_ltx_network(self.folder, component, device=device, dtype=dtype)
 
     @torch.inference_mode()
-    def encode(self, inputs: Inputs, *, plan: Plan, use: Use) -> LtxConditions:
+    def encode(self, inputs: Inputs, *, plan: Plan, use: Use, words: Sequence[Words]) -> LtxConditions:
         least = MIN_CELLS * self.config.scale
         if min(plan.width, plan.height) < least:
             raise InvalidRequest(f"size: {plan.width}x{plan.height} is too small; {least}x{least} is the least")
-        compared = guidance_for(self.config, plan.guidance).compares_words
-        texts = (inputs.prompt, inputs.negative_prompt) if compared else (inputs.prompt,)
-        words = self._encode_texts(texts, use=use)
         known: tuple[KnownTokens, ...] = (KnownTokens(),) * self.num_stages(plan)
         if inputs.pictures:
             with use("vae") as vae:
@@ -66,16 +63,18 @@ class LtxFamily(LtxFacts):
                     )
                     for stage in range(self.num_stages(plan))
                 )
-        return LtxConditions(prompt=words[0], negative=words[1] if compared else None, known=known)
+        prompt, *compared = (LtxWords(**each) for each in words)
+        return LtxConditions(prompt=prompt, negative=compared[0] if compared else None, known=known)
 
-    def _encode_texts(self, texts: Sequence[str], *, use: Use) -> list[LtxWords]:
+    @torch.inference_mode()
+    def read_words(self, texts: Sequence[str], *, use: Use) -> tuple[Words, ...]:
         with use("text_encoder") as text_encoder:
             read = []
             for text in texts:
                 ids, mask = self.tokenizer.padded(text)
                 read.append(read_prompt(text_encoder, ids=ids, mask=mask))
         with use("connectors") as connectors:
-            return [connect(connectors, features, mask) for features, mask in read]
+            return tuple(vars(connect(connectors, features, mask)) for features, mask in read)
 
     @torch.inference_mode()
     def begin(

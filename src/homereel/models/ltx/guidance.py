@@ -7,10 +7,12 @@ All act on the predicted clean latents. Shape letters: B batch, S tokens, C chan
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from homereel.models.ltx.config import LtxConfig
+
+if TYPE_CHECKING:  # a plan asks whether words are compared, without torch
+    from torch import Tensor
 
 # In which block attention is left out, as the makers advise.
 SKIPPED_BLOCK = {"2.0": 29, "2.3": 28, "2.5": 28}

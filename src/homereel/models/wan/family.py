@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from homereel.core.inputs import Inputs
 from homereel.core.plan import Plan
-from homereel.core.protocols import StepTime, Use
+from homereel.core.protocols import StepTime, Use, Words
 from homereel.core.sound import Sound
 from homereel.models.eight_bit import SCALE, int8_layers, stays_int8, unpack_int8_layers, with_int8_layers
 from homereel.models.network_pass import named_pass
@@ -89,12 +89,15 @@ class WanFamily(WanFacts):
         return network
 
     @torch.inference_mode()
-    def encode(self, inputs: Inputs, *, plan: Plan, use: Use) -> WanConditions:
+    def read_words(self, texts: Sequence[str], *, use: Use) -> tuple[Words, ...]:
         with use("text_encoder") as text_encoder:
-            prompt = self.encode_text(text_encoder, inputs.prompt)
-            guided = max(plan.guidance, plan.guidance_2 or 1) > 1
-            negative = self.encode_text(text_encoder, inputs.negative_prompt) if guided else None
-        return WanConditions(prompt, negative, **self._encode_pictures(inputs, plan=plan, use=use))
+            return tuple({"words": self.encode_text(text_encoder, text)} for text in texts)
+
+    @torch.inference_mode()
+    def encode(self, inputs: Inputs, *, plan: Plan, use: Use, words: Sequence[Words]) -> WanConditions:
+        prompt, *compared = (each["words"] for each in words)
+        pictures = self._encode_pictures(inputs, plan=plan, use=use)
+        return WanConditions(prompt, compared[0] if compared else None, **pictures)
 
     def encode_text(self, text_encoder: Any, text: str) -> Tensor:
         """(1, L, D), padded with zeros as the model was trained."""
