@@ -281,7 +281,7 @@ def test_two_clips_are_compared(client: TestClient) -> None:
     page = client.get(f"/compare?clip={one.id}&clip={other.id}").text
     assert page.count("<video") == 2
     assert re.search(r'row">seed</th><td>7</td><td>8</td>', page)
-    assert "mark two clips" in client.get(f"/compare?clip={one.id}").text
+    assert "Mark two clips" in client.get(f"/compare?clip={one.id}").text
 
 
 def test_the_queue_is_put_into_another_order(client: TestClient, store: JobStore) -> None:
