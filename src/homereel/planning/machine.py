@@ -93,7 +93,7 @@ def num_threads() -> int:
     """Threads that torch computes with: as it says itself once it is there, before that as it will."""
     torch = sys.modules.get("torch")
     if torch is not None:
-        wanted = torch.get_num_threads()
+        wanted = int(torch.get_num_threads())
     else:
         wanted = asked_threads() or usual_threads(read_environment().home) or _num_cores()
     return max(1, min(wanted, usable_cpus()))
