@@ -118,6 +118,7 @@ class ModelCard(_Card):
     defaults: ClipCard
     rank: int  # the default is the installed model of the highest rank
     supported: bool = False  # its family can run it
+    student: str = ""  # the id of one that was distilled from it
 
 
 def read_folder_card(folder: Path) -> FolderCard:

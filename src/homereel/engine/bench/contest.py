@@ -8,12 +8,13 @@ from typing import Any
 from homereel.core.errors import InvalidRequest
 from homereel.core.plan import Plan
 from homereel.core.request import Request
+from homereel.core.student_times import STUDENT_SAMPLERS
 from homereel.engine.generate import make_plan
 from homereel.engine.session import Session
 from homereel.models.catalogue import CATALOGUE
 from homereel.models.registry import model_facts
 from homereel.models.shared_facts import FolderFacts
-from homereel.models.students import named_student
+from homereel.models.students import student_of
 from homereel.weights.word_store import WordStore
 
 PIPELINE = "WanPipeline"
@@ -57,7 +58,7 @@ class Contest:
 def settle_contest(wish: Wish, *, prompt: str) -> Contest:
     """Raises InvalidRequest for a model that diffusers' WanPipeline does not run, and what `make_plan` raises."""
     teacher = _teacher(wish.model)
-    student = wish.turbo_model or named_student(teacher.folder, teacher.card)
+    student = wish.turbo_model or student_of(wish.model)
     size = {"width": wish.width, "height": wish.height, "num_frames": wish.num_frames}
     with Session(words=WordStore.none()) as session:
         base_request = Request.parse(
@@ -113,8 +114,10 @@ def _teacher(model: str) -> FolderFacts:
 
 
 def _possible() -> list[str]:
+    """Teachers alone; VACE has a pipeline of its own."""
     able = [card for card in CATALOGUE if card.supported and card.family == "wan" and card.tasks[0] == "text-to-video"]
-    return [card.id for card in able if not card.pickled]
+    teachers = [card for card in able if card.defaults.sampler not in STUDENT_SAMPLERS]
+    return [card.id for card in teachers if "control-to-video" not in card.tasks]
 
 
 def _turbo_request(wish: Wish, base: Plan, *, prompt: str, student: str | None) -> Request:
