@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tiny models gain nothing from more
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,10 +18,11 @@ from tests.tiny_models import save_tiny_model
 
 @pytest.fixture(autouse=True)
 def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No variable of the developer's shell decides a test, and nothing is written into their home."""
+    """No variable of the developer's shell decides a test, nothing is written into their home, and no test finds what
+    another one's runs taught the ledger."""
     for name in [name for name in os.environ if name.startswith("HOMEREEL_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("HOMEREEL_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+    monkeypatch.setenv("HOMEREEL_HOME", str(tmp_path_factory.getbasetemp() / "homes" / uuid4().hex))
     monkeypatch.setenv("HOMEREEL_DEVICE", "cpu")
 
 

@@ -30,7 +30,8 @@ def short_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def without_times(plan: Plan) -> Plan:
     """What the ledger knows better from clip to clip is left out."""
-    return replace(plan, seconds=None, stages=(), band=None, correction=1.0)
+    plan = replace(plan, seconds=None, stages=(), band=None, correction=1.0)
+    return replace(plan, peak_bytes=0, peak_ram_bytes=0, peak_correction=1.0)
 
 
 def test_the_file_holds_the_frames_of_generate(tiny: MakeRequest, session: Session, tmp_path: Path) -> None:
