@@ -65,7 +65,7 @@ def test_every_option_arrives(cli: Cli, asked: list[Any], tmp_path: Path) -> Non
         (("distill", "--prompts", "nowhere.txt"), "nowhere.txt"),
         (("distill", "--recipe", "nowhere.json"), "nowhere.json"),
         (("distill", "--model", "pokcet"), "pocket"),
-        (("sparse", "--size", "large"), "208x208"),
+        (("sparse", "--size", "large"), "WIDTHxHEIGHT"),
         (("sparse", "--clips", "nowhere"), "nowhere"),
         (("merge", "--student", "nowhere", "--sparse", "pocket", "--to", "new"), "nowhere"),
     ],

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from homereel.cli.size import read_size
 from homereel.cli.training import check_plots, resumable
 from homereel.core.errors import InvalidRequest
 
@@ -66,11 +67,9 @@ def train_sparse(
     if size is not None:
         from homereel.models.registry import model_facts
 
-        width, _, height = size.partition("x")
-        if not (width.isdigit() and height.isdigit()):
-            raise InvalidRequest(f"--size: {size!r} is no size; give width and height, such as 208x208", field="size")
-        frames = model_facts(model).defaults.num_frames
-        recipe = replace(recipe, size=Size(int(width), int(height), frames))
+        facts = model_facts(model)
+        width, height = read_size(size, grid=facts.grid, defaults=facts.defaults)
+        recipe = replace(recipe, size=Size(width, height, facts.defaults.num_frames))
     with resumable():
         made = tune_sparse(model, folder, recipe=recipe, clips=clips, prompts=prompts, shared=shared)
     print(f"the tuned model is in {made}")
