@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from homereel.core.errors import UnsupportedPass
 from homereel.kernels import fused_norm
 from homereel.kernels.fused_norm import (
+    cpu,
     layer_norm,
     norm_modulate,
     norm_modulate_quantize,
+    reference,
     rms_norm_rope,
     rotary_of_channels,
     rotary_of_pairs,
@@ -182,6 +184,32 @@ def test_nan_stays_in_its_token() -> None:
     assert norm_modulate_quantize(x, scale=None, shift=None, eps=1e-6).scale.isnan().tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize("interleaved", [True, False])
+@pytest.mark.parametrize("per_head", [True, False])
+def test_the_way_of_a_cpu_equals_the_reference(per_head: bool, interleaved: bool) -> None:
+    x, angles = random(2, 5, CHANNELS), random(1, 5, 1, HEAD_SIZE // 2)
+    weight = random(HEAD_SIZE if per_head else CHANNELS)
+    for tables in ((angles.cos(), angles.sin()), (None, None)):
+        ways = (
+            part.rms_norm_rope(x, weight, *tables, num_heads=HEADS, eps=1e-6, interleaved=interleaved)
+            for part in (cpu, reference)
+        )
+        check_close(*ways)
+
+
+@pytest.mark.parametrize("centre", [True, False])
+@pytest.mark.parametrize("add_one", [True, False])
+@pytest.mark.parametrize("rows", [(1, 1), (2, 1), (1, 5), (2, 5)])
+def test_modulation_on_a_cpu_equals_the_reference(rows: tuple[int, int], add_one: bool, centre: bool) -> None:
+    """Rows for all, for a clip, for a token; each with and without scale and shift."""
+    x, gain, offset = random(2, 5, CHANNELS) + 1, random(*rows, CHANNELS), random(*rows, CHANNELS, seed=1)
+    before = x.clone()
+    for given in ((gain, offset), (gain, None), (None, offset), (None, None)):
+        options = {"eps": 1e-6, "add_one": add_one, "centre": centre}
+        check_close(cpu.norm_modulate(x, *given, **options), reference.norm_modulate(x, *given, **options))
+    assert torch.equal(x, before)
+
+
 def test_wrong_input_is_refused_with_what_is_possible() -> None:
     x, weight = random(1, 3, CHANNELS), torch.ones(CHANNELS)
     with pytest.raises(UnsupportedPass, match="give float32, bfloat16 or float16"):
@@ -200,12 +228,14 @@ def test_the_operators_say_what_shapes_they_give() -> None:
     checks = ("test_schema", "test_faketensor")  # what else there is concerns gradients, which these have not
     x, rotary = random(2, 12, CHANNELS), rotary_of_channels(*wan_tables())
     given = (x, torch.ones(CHANNELS), rotary.cos_BLHP, rotary.sin_BLHP, HEADS, 1e-6, True)
-    torch.library.opcheck(fused_norm._rms_norm_rope, given, test_utils=checks)
+    torch.library.opcheck(torch.ops.homereel.rms_norm_rope.default, given, test_utils=checks)
     aside = random(CHANNELS, 12, 2).transpose(0, 2)  # numbers of a token do not lie side by side
     for apart in ((aside, torch.ones(CHANNELS), None, None, HEADS, 1e-6, True), (aside, *given[1:])):
-        torch.library.opcheck(fused_norm._rms_norm_rope, apart, test_utils=checks)
-    torch.library.opcheck(fused_norm._norm_modulate, (aside, None, x, 1e-6, True, True), test_utils=checks)
-    torch.library.opcheck(fused_norm._norm_modulate, (x, None, x, 1e-6, True, True), test_utils=checks)
+        torch.library.opcheck(torch.ops.homereel.rms_norm_rope.default, apart, test_utils=checks)
+    torch.library.opcheck(
+        torch.ops.homereel.norm_modulate.default, (aside, None, x, 1e-6, True, True), test_utils=checks
+    )
+    torch.library.opcheck(torch.ops.homereel.norm_modulate.default, (x, None, x, 1e-6, True, True), test_utils=checks)
     given_too = (x, x, None, 1e-6, True, False, "int8")
     torch.library.opcheck(fused_norm._norm_modulate_quantize, given_too, test_utils=checks)
 

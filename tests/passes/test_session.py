@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +90,13 @@ def test_paths_of_weights_are_private(plain: Request) -> None:
     assert "passes" not in strip_private(record)["homereel"]["resolved"]
 
 
-def test_turbo_says_that_nothing_pays_here(plain: Request, warm: Session) -> None:
+def test_turbo_takes_what_pays_here_and_says_where_nothing_does(plain: Request, warm: Session) -> None:
     for level in ("safe", "max"):
         plan = make_plan(plain.replace(turbo=level), session=warm)
-        assert plan.passes == ()
-        assert plan.exactness == "exact"
+        assert (plan.passes, plan.exactness) == (("fused_norms",), "exact")
+        with Session(machine=replace(warm.machine, bf16_fast=True)) as other:
+            plan = make_plan(plain.replace(turbo=level), session=other)
+        assert (plan.passes, plan.exactness) == ((), "exact")
         assert [warning for warning in plan.warnings if warning.startswith(f"turbo {level} does nothing")]
     assert not make_plan(plain.replace(turbo="off"), session=warm).warnings
 

@@ -27,6 +27,9 @@ class Model:
         self.block_facts = replace(blocks, **figures)
 
 
+BFLOAT16 = replace(MACHINE, bf16_fast=True)
+
+
 def choose(level: Any, *, num_tokens: int, machine: Machine = MACHINE, **figures: Any) -> tuple[list[str], str]:
     family: Any = Model(**figures)
     choice = turbo(level, family=family, machine=machine, num_tokens=num_tokens, num_calls=100)
@@ -85,8 +88,10 @@ def test_other_words_are_refused_with_what_would_be_right(text: str, message: st
 
 def test_turbo_on_a_cpu_takes_sparse_attention_for_long_clips_only() -> None:
     assert choose("off", num_tokens=100_000) == ([], "")
-    assert choose("max", num_tokens=32_760) == (["sparse_attention:0.15"], "")
-    names, remark = choose("max", num_tokens=1_000)
+    assert choose("max", num_tokens=32_760) == (["sparse_attention:0.15", "fused_norms"], "")
+    assert choose("max", num_tokens=1_000) == (["fused_norms"], "")
+    assert choose("max", num_tokens=32_760, machine=BFLOAT16) == (["sparse_attention:0.15"], "")
+    names, remark = choose("max", num_tokens=1_000, machine=BFLOAT16)
     assert names == []
     assert remark == (
         "turbo max does nothing: nothing is known to make this clip faster here; fewer steps or a smaller size would"
@@ -94,11 +99,12 @@ def test_turbo_on_a_cpu_takes_sparse_attention_for_long_clips_only() -> None:
 
 
 def test_turbo_safe_never_changes_a_clip_and_says_what_would_help() -> None:
-    names, remark = choose("safe", num_tokens=32_760)
+    assert choose("safe", num_tokens=32_760) == (["fused_norms"], "")
+    names, remark = choose("safe", num_tokens=32_760, machine=BFLOAT16)
     assert names == []
     assert "nothing exact is known to make this clip faster" in remark
     assert "turbo max would use sparse attention" in remark
-    _, remark = choose("safe", num_tokens=32_760, layout="joint")
+    _, remark = choose("safe", num_tokens=32_760, layout="joint", machine=BFLOAT16)
     assert "turbo max" not in remark
 
 

@@ -49,7 +49,12 @@ def bench(
     ] = None,
     turbo: Annotated[
         str | None,
-        typer.Option("--turbo", metavar="LEVEL", rich_help_panel=_SIDES, help="Of homereel's side: off, safe or max."),
+        typer.Option(
+            "--turbo",
+            metavar="LEVEL",
+            rich_help_panel=_SIDES,
+            help="Of homereel's side: off, safe (without --passes) or max.",
+        ),
     ] = None,
     baseline_steps: Annotated[
         int,

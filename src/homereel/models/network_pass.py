@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+import torch
+
 from homereel.core.model import Stage
 from homereel.core.protocols import StepTime
 
@@ -18,3 +20,12 @@ def named_pass(denoiser: Any, name: str, *, time: StepTime, stage: Stage) -> Abs
         name, step_index=stage.first_step + time.step, num_inference_steps=stage.num_steps
     )
     return context
+
+
+def input_dtype(denoiser: Any) -> torch.dtype:
+    """What a denoiser of Wan's kind takes pictures and words in.
+
+    diffusers' `dtype` is the same, but looks for hooks at every module of the network first: milliseconds a pass.
+    """
+    dtype: torch.dtype = denoiser.patch_embedding.weight.dtype
+    return dtype

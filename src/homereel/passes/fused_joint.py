@@ -15,6 +15,7 @@ from homereel.core.errors import UnsupportedPass
 from homereel.core.protocols import Family
 from homereel.kernels.fused_norm import rotary_of_channels
 from homereel.passes.blocks import Changes, part_of
+from homereel.passes.fused_gelu import fuse_gelu
 from homereel.passes.normed import eps_of, normed_for, turned
 
 Rotary = tuple[Tensor, Tensor]
@@ -35,6 +36,8 @@ def fuse_joint_block(block: Any, *, in_chain: bool, changes: Changes, name: str,
     for part in ("norm2", "norm2_context"):
         eps_of(part_of(block, part, name=name, family=family), name=name, family=family)
     changes.set_attribute(attention.processor, "turn", fused_turn)
+    for part in ("ff", "ff_context"):
+        fuse_gelu(part_of(block, part, name=name, family=family), changes=changes)
     changes.set_forward(block, partial(fused_block, block))
 
 

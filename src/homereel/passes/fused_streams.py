@@ -17,6 +17,7 @@ from homereel.core.protocols import Family
 from homereel.kernels.fused_norm import norm_modulate, rotary_of_channels, rotary_of_pairs
 from homereel.passes.attention import Rotary, StreamSelfAttention
 from homereel.passes.blocks import Changes, part_of
+from homereel.passes.fused_gelu import fuse_gelu
 from homereel.passes.normed import eps_of, normed_for, turned
 
 _PREFIXES = ("", "audio_")  # of the parts of the picture's stream and of the sound's
@@ -32,6 +33,7 @@ def fuse_streams_block(block: Any, *, in_chain: bool, changes: Changes, name: st
         processor = StreamSelfAttention.from_processor(attention.processor)
         processor.turn = fused_turn
         changes.set_processor(attention, processor)
+        fuse_gelu(part_of(block, prefix + "ff", name=name, family=family), changes=changes)
     changes.set_forward(block, partial(fused_block, block))
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from homereel.core.protocols import Family
 from homereel.kernels.fused_norm import layer_norm, rotary_of_channels
 from homereel.passes.attention import Rotary, WanSelfAttention
 from homereel.passes.blocks import Changes, part_of
+from homereel.passes.fused_gelu import fuse_gelu
 from homereel.passes.normed import eps_of, normed_for, turned
 
 
@@ -29,6 +31,7 @@ def fuse_wan_block(block: Any, *, in_chain: bool, changes: Changes, name: str, f
             part_of(block, part, name=name, family=family)
         for norm in ("norm1", "norm3"):
             eps_of(part_of(block, norm, name=name, family=family), name=name, family=family)
+        fuse_gelu(block.ffn, changes=changes)
         changes.set_forward(block, partial(fused_block, block))
 
 
@@ -50,11 +53,10 @@ def fused_block(  # noqa: PLR0917  # diffusers' names, given by place
     shift, scale, gate, ff_shift, ff_scale, ff_gate = _modulation(block, temb, num_tokens=x_BLC.shape[1])
     projections = (attn.to_q, attn.to_k, attn.to_v)
     normed = normed_for(projections, x_BLC, scale=scale, shift=shift, eps=block.norm1.eps)
-    x_BLC = (x_BLC.float() + attn(normed, None, attention_mask, rotary_emb) * gate).type_as(x_BLC)
+    x_BLC = _add_gated(x_BLC, attn(normed, None, attention_mask, rotary_emb), gate)
     x_BLC = x_BLC + block.attn2(_cross_norm(block.norm2, x_BLC), encoder_hidden_states, None, None)
     normed = normed_for(ffn.net[:1], x_BLC, scale=ff_scale, shift=ff_shift, eps=block.norm3.eps)
-    out: Tensor = (x_BLC.float() + ffn(normed).float() * ff_gate).type_as(x_BLC)
-    return out
+    return _add_gated(x_BLC, ffn(normed), ff_gate)
 
 
 def _modulation(block: Any, temb: Tensor, *, num_tokens: int) -> tuple[Tensor, ...]:
@@ -65,6 +67,11 @@ def _modulation(block: Any, temb: Tensor, *, num_tokens: int) -> tuple[Tensor, .
     if temb.shape[1:3] == (num_tokens, 6):  # Wan 2.2; SkyReels-V2 has them the other way round
         return (table[:, None] + temb.float()).unbind(2)
     return (table[:, :, None] + temb.float()).unbind(1)
+
+
+def _add_gated(x_BLC: Tensor, update_BLC: Tensor, gate: Tensor) -> Tensor:
+    """x + update · gate, in float32 and rounded once."""
+    return torch.addcmul(x_BLC.float(), update_BLC.float(), gate).type_as(x_BLC)
 
 
 def _cross_norm(norm: nn.Module, x_BLC: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ class Search:
         blocks, machine = self.model.block_facts, self.machine
         own = [each.split(":")[0] for each in self.plan.passes]
         exact: list[tuple[str, ...]] = [()]
-        if machine.device == "cuda" and blocks.layout in _FUSED_LAYOUTS:
+        if (machine.device == "cuda" or machine.dtype == "float32") and blocks.layout in _FUSED_LAYOUTS:
             exact.append(("fused_norms",))
         if machine.device == "cuda" and not machine.limited:
             exact += [(*each, "compile") for each in exact]

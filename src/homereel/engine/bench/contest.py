@@ -20,6 +20,8 @@ from homereel.weights.word_store import WordStore
 PIPELINE = "WanPipeline"
 BASELINE_STEPS = 50
 STAND_IN_STEPS = 4
+EXACT = "safe"
+"""What homereel's side does unless told otherwise: all that makes a clip faster and leaves it as it is."""
 # Both sides stay loaded side by side while their weights take at most this share of the memory that computes.
 _SHARED_ROOM = 0.5
 # Above this share diffusers is told to keep only the part in the GPU that computes.
@@ -132,7 +134,7 @@ def _turbo_request(wish: Wish, base: Plan, *, prompt: str, student: str | None) 
         "steps": steps,
         "guidance": guidance,
         "passes": wish.passes,
-        "turbo": wish.turbo,
+        "turbo": wish.turbo or (EXACT if wish.passes is None else None),
     }
     return Request.parse(_given(asked))
 

@@ -6,18 +6,22 @@
     layer_norm                LayerNorm with weights
 
 torch.library ops, which `torch.compile(fullgraph=True)` passes through: a Triton kernel where `support` finds one, and
-else the same arithmetic in plain PyTorch. Sums are float32; results have the type of `x`. There is no gradient.
+else the same arithmetic in plain PyTorch, by a shorter way on a CPU. Sums are float32; results have the type of `x`.
+There is no gradient.
 """
 
 # ruff: noqa: ARG001, PLR0917  # an operator's arguments have places, and of its fake only the shapes are asked
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from homereel.core.errors import UnsupportedPass
-from homereel.kernels.fused_norm import reference
+from homereel.kernels.fused_norm import cpu, reference
 from homereel.kernels.fused_norm.rotary import Rotary, rotary_of_channels, rotary_of_pairs
 from homereel.kernels.fused_norm.support import support
 from homereel.kernels.int8_linear import QuantizedActivation, Scheme
@@ -34,6 +38,9 @@ __all__ = [
     "support",
 ]
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -47,15 +54,13 @@ def rms_norm_rope(x_BLC: Tensor, weight: Tensor, *, num_heads: int, eps: float, 
     assert weight.ndim == 1, f"weight {tuple(weight.shape)} for {tuple(x_BLC.shape)}"
     assert weight.shape[0] in (channels, per_head), f"weight {tuple(weight.shape)} for {tuple(x_BLC.shape)}"
     if rotary is None:
-        plain: Tensor = _rms_norm_rope(x_BLC, weight, None, None, num_heads, eps, True)
-        return plain
+        return _rms_norm_rope(x_BLC, weight, None, None, num_heads, eps, True)
     shape = (*x_BLC.shape[:2], num_heads, per_head // 2)
     for table in (rotary.cos_BLHP, rotary.sin_BLHP):
         _check_broadcast(table, shape, allowed=(0, 2))
     interleaved = rotary.layout == "interleaved"
     cos, sin = rotary.cos_BLHP, rotary.sin_BLHP
-    turned: Tensor = _rms_norm_rope(x_BLC, weight, cos, sin, num_heads, eps, interleaved)
-    return turned
+    return _rms_norm_rope(x_BLC, weight, cos, sin, num_heads, eps, interleaved)
 
 
 def norm_modulate(
@@ -66,16 +71,14 @@ def norm_modulate(
     Without `centre` the norm is RMSNorm, as LTX has it.
     """
     _check_norm(x_BLC, scale, shift)
-    out_BLC: Tensor = _norm_modulate(x_BLC, scale, shift, eps, True, centre)
-    return out_BLC
+    return _norm_modulate(x_BLC, scale, shift, eps, True, centre)
 
 
 def layer_norm(x_BLC: Tensor, *, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """LayerNorm over the channels, computed in float32; `weight` and `bias` are (C,)."""
     gain, offset = (None if given is None else given[None, None] for given in (weight, bias))
     _check_norm(x_BLC, gain, offset)
-    out_BLC: Tensor = _norm_modulate(x_BLC, gain, offset, eps, False, True)
-    return out_BLC
+    return _norm_modulate(x_BLC, gain, offset, eps, False, True)
 
 
 def norm_modulate_quantize(
@@ -98,6 +101,31 @@ def norm_modulate_quantize(
     return QuantizedActivation(values_MK, steps, scheme, x_BLC.shape, x_BLC.dtype)
 
 
+def _without_kernel(x: Tensor) -> ModuleType:
+    """Who computes it in plain PyTorch."""
+    return cpu if x.device.type == "cpu" and x.dtype == torch.float32 else reference
+
+
+Compute = Callable[..., Tensor]
+
+
+class _Operator:
+    """A torch.library op. On a CPU it is called past the dispatcher, which takes as long as the norm of a short clip."""
+
+    def __init__(self, name: str, compute: Compute) -> None:
+        self._compute, self._op = compute, torch.library.custom_op(name, compute, mutates_args=())
+        self.register_fake = self._op.register_fake
+
+    def __call__(self, x: Tensor, *others: object) -> Tensor:
+        straight = x.device.type == "cpu" and not torch.compiler.is_compiling()
+        out: Tensor = (self._compute if straight else self._op)(x, *others)
+        return out
+
+
+def _operator(name: str) -> Callable[[Compute], _Operator]:
+    return lambda compute: _Operator(name, compute)
+
+
 def _check_norm(x_BLC: Tensor, gain: Tensor | None, offset: Tensor | None) -> None:
     _check_type(x_BLC)
     for table in (gain, offset):
@@ -118,7 +146,7 @@ def _check_broadcast(table: Tensor, shape: tuple[int, ...], *, allowed: tuple[in
         assert table.shape[dimension] == size or (dimension in allowed and table.shape[dimension] == 1), told
 
 
-@torch.library.custom_op("homereel::rms_norm_rope", mutates_args=())
+@_operator("homereel::rms_norm_rope")
 def _rms_norm_rope(
     x_BLC: Tensor,
     weight: Tensor,
@@ -130,7 +158,8 @@ def _rms_norm_rope(
 ) -> Tensor:
     given = (x_BLC, weight, cos_BLHP, sin_BLHP)
     if support(device=x_BLC.device, num_channels=weight.shape[0]) is not None:
-        return reference.rms_norm_rope(*given, num_heads=num_heads, eps=eps, interleaved=interleaved).contiguous()
+        plain = _without_kernel(x_BLC)
+        return plain.rms_norm_rope(*given, num_heads=num_heads, eps=eps, interleaved=interleaved).contiguous()
     from homereel.kernels.fused_norm import triton as kernels
 
     with torch.cuda.device(x_BLC.device):
@@ -150,13 +179,14 @@ def _(
     return x_BLC.new_empty((*x_BLC.shape[:2], num_heads, x_BLC.shape[2] // num_heads))
 
 
-@torch.library.custom_op("homereel::norm_modulate", mutates_args=())
+@_operator("homereel::norm_modulate")
 def _norm_modulate(
     x_BLC: Tensor, gain: Tensor | None, offset: Tensor | None, eps: float, add_one: bool, centre: bool
 ) -> Tensor:
     given = (x_BLC.contiguous(), gain, offset)
     if support(device=x_BLC.device, num_channels=x_BLC.shape[2]) is not None:
-        return reference.norm_modulate(*given, eps=eps, add_one=add_one, centre=centre).to(x_BLC.dtype)
+        plain = _without_kernel(x_BLC)
+        return plain.norm_modulate(*given, eps=eps, add_one=add_one, centre=centre).to(x_BLC.dtype)
     from homereel.kernels.fused_norm import triton as kernels
 
     with torch.cuda.device(x_BLC.device):
@@ -174,7 +204,7 @@ def _norm_modulate_quantize(
 ) -> tuple[Tensor, Tensor]:
     given, known = (x_BLC.contiguous(), gain, offset), _row_scheme(scheme)
     if support(device=x_BLC.device, num_channels=x_BLC.shape[2]) is not None:
-        out_BLC = reference.norm_modulate(*given, eps=eps, add_one=add_one, centre=centre)
+        out_BLC = _without_kernel(x_BLC).norm_modulate(*given, eps=eps, add_one=add_one, centre=centre)
         return int8_reference.quantize(out_BLC.flatten(0, 1), scheme=known)
     from homereel.kernels.fused_norm import triton as kernels
 

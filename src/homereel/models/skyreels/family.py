@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from homereel.core.plan import Plan
 from homereel.core.protocols import StepTime, Use
-from homereel.models.network_pass import named_pass
+from homereel.models.network_pass import input_dtype, named_pass
 from homereel.models.skyreels.facts import SkyreelsFacts
 from homereel.models.wan.family import WanConditions, WanFamily
 from homereel.sampling import classifier_free_guidance, noise_alone
@@ -99,14 +99,14 @@ class SkyreelsFamily(SkyreelsFacts, WanFamily):
             noisy = latents[:, :, :known] * (1 - share) + fresh.to(latents) * share
             seen = torch.cat([noisy, latents[:, :, known:]], dim=2)
 
-        stage = self.stages(plan)[time.stage]
+        stage, dtype = self.stages(plan)[time.stage], input_dtype(denoiser)
 
         def flow(text: Tensor, name: str) -> Tensor:
             with named_pass(denoiser, name, time=time, stage=stage):
                 velocity: Tensor = denoiser(
-                    hidden_states=seen.to(denoiser.dtype),
+                    hidden_states=seen.to(dtype),
                     timestep=times,
-                    encoder_hidden_states=text.to(seen.device, denoiser.dtype),
+                    encoder_hidden_states=text.to(seen.device, dtype),
                     enable_diffusion_forcing=True,
                     fps=[nearest_pace(plan.fps)],
                     return_dict=False,

@@ -19,7 +19,7 @@ from homereel.core.plan import Plan
 from homereel.core.protocols import StepTime, Use, Words
 from homereel.core.sound import Sound
 from homereel.models.eight_bit import SCALE, int8_layers, stays_int8, unpack_int8_layers, with_int8_layers
-from homereel.models.network_pass import named_pass
+from homereel.models.network_pass import input_dtype, named_pass
 from homereel.models.picture import checked_frames, fit_picture, fit_video, to_frames
 from homereel.models.tiled_decode import Tile, decode_in_tiles
 from homereel.models.tuned_attention import put_projections
@@ -193,20 +193,20 @@ class WanFamily(WanFacts):
         known = self._settle(latents, conditions=conditions)
         if conditions.channels is not None:
             known = torch.cat([known, conditions.channels.to(known)], dim=1)
-        extra: dict[str, Tensor] = {}
+        dtype, extra = input_dtype(denoiser), dict[str, Tensor]()
         if conditions.seen is not None:
-            extra["encoder_hidden_states_image"] = conditions.seen.to(known.device, denoiser.dtype)
+            extra["encoder_hidden_states_image"] = conditions.seen.to(known.device, dtype)
         if conditions.control is not None:
-            extra["control_hidden_states"] = conditions.control.to(known.device, denoiser.dtype)
+            extra["control_hidden_states"] = conditions.control.to(known.device, dtype)
         timestep = self._times(latents, timestep=time.timestep, conditions=conditions)
         stage = self.stages(plan)[time.stage]
 
         def flow(text: Tensor, name: str) -> Tensor:
             with named_pass(denoiser, name, time=time, stage=stage):
                 velocity: Tensor = denoiser(
-                    hidden_states=known.to(denoiser.dtype),
+                    hidden_states=known.to(dtype),
                     timestep=timestep,
-                    encoder_hidden_states=text.to(known.device, denoiser.dtype),
+                    encoder_hidden_states=text.to(known.device, dtype),
                     return_dict=False,
                     **extra,
                 )[0]
