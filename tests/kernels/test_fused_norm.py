@@ -205,8 +205,8 @@ def test_modulation_on_a_cpu_equals_the_reference(rows: tuple[int, int], add_one
     x, gain, offset = random(2, 5, CHANNELS) + 1, random(*rows, CHANNELS), random(*rows, CHANNELS, seed=1)
     before = x.clone()
     for given in ((gain, offset), (gain, None), (None, offset), (None, None)):
-        options = {"eps": 1e-6, "add_one": add_one, "centre": centre}
-        check_close(cpu.norm_modulate(x, *given, **options), reference.norm_modulate(x, *given, **options))
+        ways = (part.norm_modulate(x, *given, eps=1e-6, add_one=add_one, centre=centre) for part in (cpu, reference))
+        check_close(*ways)
     assert torch.equal(x, before)
 
 

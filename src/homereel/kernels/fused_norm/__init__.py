@@ -159,7 +159,8 @@ def _rms_norm_rope(
     given = (x_BLC, weight, cos_BLHP, sin_BLHP)
     if support(device=x_BLC.device, num_channels=weight.shape[0]) is not None:
         plain = _without_kernel(x_BLC)
-        return plain.rms_norm_rope(*given, num_heads=num_heads, eps=eps, interleaved=interleaved).contiguous()
+        turned: Tensor = plain.rms_norm_rope(*given, num_heads=num_heads, eps=eps, interleaved=interleaved)
+        return turned.contiguous()
     from homereel.kernels.fused_norm import triton as kernels
 
     with torch.cuda.device(x_BLC.device):
@@ -186,7 +187,8 @@ def _norm_modulate(
     given = (x_BLC.contiguous(), gain, offset)
     if support(device=x_BLC.device, num_channels=x_BLC.shape[2]) is not None:
         plain = _without_kernel(x_BLC)
-        return plain.norm_modulate(*given, eps=eps, add_one=add_one, centre=centre).to(x_BLC.dtype)
+        normed: Tensor = plain.norm_modulate(*given, eps=eps, add_one=add_one, centre=centre)
+        return normed.to(x_BLC.dtype)
     from homereel.kernels.fused_norm import triton as kernels
 
     with torch.cuda.device(x_BLC.device):
