@@ -116,6 +116,7 @@ def test_clips_are_joined_with_their_sound(cli: Cli, folder: Path) -> None:
     shown = cli("info", "film.mp4").out
     assert "Three" in shown
     assert "make its clips again" in shown
+    assert "film.mp4 is a film, joined of 3 clips" in cli("replay", "film.mp4").complaint
     media.write_clip(frames, "quick.mp4", fps=16)
     assert "quick.mp4 is 32x32 at 16 fps, and a.mp4" in cli("join", "a.mp4", "quick.mp4").complaint
 

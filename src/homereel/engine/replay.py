@@ -111,6 +111,11 @@ def _look(path: Path) -> _Look:
 
 def _request_again(inner: Mapping[str, Any], *, path: str | Path) -> Request:
     asked, resolved = inner.get("request") or {}, inner.get("resolved") or {}
+    if inner.get("film"):
+        raise InvalidRequest(
+            f"{path} is a film, joined of {len(inner['film'].get('parts') or ())} clips, and was not made in one go; "
+            "replay the clips' own files"
+        )
     if inner.get("private") or "prompt" not in asked or not all(name in resolved for name in _SETTINGS):
         raise InvalidRequest(f"{path} has a record without its prompt or settings; it cannot be made again")
     settings = {name: resolved[name] for name in _SETTINGS}

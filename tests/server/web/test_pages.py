@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from homereel.core.machine import Machine, Rates
 from homereel.jobs.blobs import JobFolder
 from homereel.jobs.store import JobStore
+from homereel.server.web import machine
 from homereel.server.web.render import PAGES
 from homereel.server.web.words import code
 from tests.server.conftest import BASE, Serve, parts_of, png
@@ -390,3 +392,14 @@ def test_the_machine_page_tells_what_is_well(client: TestClient) -> None:
     assert "What computes" in page
     assert "only takes jobs" in page
     assert "clips play in every browser" in page
+
+
+def test_a_gpu_is_looked_at_by_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it prints goes through JSON, in which rates and capability are no longer what they were."""
+    rates = Rates(*(1.5 * number for number in range(1, 11)))
+    gpu = Machine("cuda", "a GPU", 8, 2**35, 2**34, True, capability=(8, 9), rates=rates)
+    monkeypatch.setattr(machine, "has_cuda_gpu", lambda: True)
+    monkeypatch.setattr(machine, "_PROBE", f"print({json.dumps(gpu.as_dict())!r})")
+    assert machine._look() == gpu
+    monkeypatch.setattr(machine, "_PROBE", "raise SystemExit(1)")
+    assert machine._look() is None

@@ -110,7 +110,7 @@ Compute = Callable[..., Tensor]
 
 
 class _Operator:
-    """A torch.library op. On a CPU it is called past the dispatcher, which takes as long as the norm of a short clip."""
+    """A torch.library op. On a CPU it is called past the dispatcher, which takes as long as a short clip's norm."""
 
     def __init__(self, name: str, compute: Compute) -> None:
         self._compute, self._op = compute, torch.library.custom_op(name, compute, mutates_args=())

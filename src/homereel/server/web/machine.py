@@ -140,4 +140,4 @@ def _look() -> Machine | None:
         )
     except (subprocess.SubprocessError, OSError):
         return None
-    return Machine(**json.loads(told.stdout))
+    return Machine.read(json.loads(told.stdout))
