@@ -39,13 +39,14 @@ from homereel.server.planning_process import PlanningProcess
 from homereel.server.settings import Settings
 from homereel.server.uploads import UploadBox
 from homereel.server.web import studio
+from homereel.server.web.render import make_ready
 from homereel.server.webhooks import Webhooks
 
 _DESCRIPTION = "Films from words, pictures and footage, made on this machine. /v1/videos is in OpenAI's shape."
 
 
 def create_app(settings: Settings, *, warm: bool = False, planner: Planner | None = None) -> FastAPI:
-    """The app. With `warm` the planner gets ready behind the first requests; else the first one waits for it.
+    """The app. With `warm` pages and planner get ready behind the first requests; else the first one waits for them.
 
     Without a `planner`, which is closed with the app, plans are made in a process of their own.
     """
@@ -72,7 +73,8 @@ def _lifespan(settings: Settings, *, warm: bool, planner: Planner) -> Callable[[
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             app.state.parts = parts = await _parts(settings, stack, planner=planner)
-            warming = [asyncio.create_task(to_thread.run_sync(planner.warm))] if warm else []
+            ready = (make_ready, planner.warm) if warm else ()
+            warming = [asyncio.create_task(to_thread.run_sync(each)) for each in ready]
             yield
             parts.closing.set()
             await parts.feed.stop()

@@ -19,6 +19,8 @@ from homereel.server.web import words
 from homereel.server.web.files import static_url
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
     from jinja2 import Environment
 
 # Everything comes from this server; no script or style stands within a page.
@@ -26,6 +28,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+FIRST_PAGE = "create.html"
 PAGES = (
     ("create", "/", "Create"),
     ("drafts", "/drafts", "Drafts"),
@@ -70,13 +73,23 @@ def redirect(address: str) -> Response:
     return Response("{}", 200, headers={"hx-redirect": address}, media_type="application/json")
 
 
+def make_ready() -> None:
+    """Compile all templates, those of the first page first; else whoever opens a page first waits for its own."""
+    environment = _environment()
+    for name in (FIRST_PAGE, *sorted(each.name for each in _folder().iterdir())):
+        environment.get_template(name)
+
+
+def _folder() -> Traversable:
+    return files("homereel.server.web") / "templates"
+
+
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    folder = files("homereel.server.web") / "templates"
     environment = Environment(
-        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
+        loader=FunctionLoader(lambda name: (_folder() / name).read_text(encoding="utf-8")),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
