@@ -24,6 +24,12 @@ def train_distill(
         float | None,
         typer.Option("--minutes", min=0.1, metavar="M", help="How long it may take in all; the recipe's by default."),
     ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="ID|FOLDER", help="Begin with this student's weights, not the teacher's: for other sizes."
+        ),
+    ] = None,
     prompts: Annotated[
         Path | None,
         typer.Option(
@@ -69,5 +75,7 @@ def train_distill(
     if minutes is not None:
         chosen = replace(chosen, minutes=minutes)
     with resumable():
-        made = distill.distill(model, folder, recipe=chosen, prompts=prompts, stages=stages, shared=shared)
+        made = distill.distill(
+            model, folder, recipe=chosen, prompts=prompts, stages=stages, shared=shared, start_from=start_from
+        )
     print(f"the student is in {made}" if (made / "model_index.json").is_file() else f"done; {folder} goes on from here")

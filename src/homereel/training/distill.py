@@ -18,7 +18,7 @@ from homereel.core.protocols import Family
 from homereel.models.registry import model_family, model_folder
 from homereel.training.distillation.flow import Teacher
 from homereel.training.distillation.recipe import DistillRecipe, large_recipe, pocket_recipe
-from homereel.training.distillation.student import lay_out, write_card, write_weights
+from homereel.training.distillation.student import TRANSFORMER, lay_out, write_card, write_weights
 from homereel.training.distillation.texts import FILE, Texts, encode_prompts, prompts_of
 from homereel.training.distillation.trainer import train_student
 from homereel.training.distillation.trajectories import Trajectories, fill_trajectories
@@ -39,6 +39,7 @@ class Task:
     recipe: DistillRecipe
     prompts: Path | None = None
     shared: bool = False
+    start_from: str | None = None
 
     @property
     def student(self) -> Path:
@@ -54,16 +55,20 @@ def distill(
     prompts: Path | None = None,
     stages: Sequence[Stage] = STAGES,
     shared: bool = False,
+    start_from: str | None = None,
     on_line: Callable[[str], None] = print,
 ) -> Path:
     """Run the stages in order; returns the student's folder, in diffusers layout.
 
     Stages that are done are not done again; the others go on where they stopped. With `shared`, the networks are
-    shared out among the ranks, for models that one GPU cannot train. Raises InvalidRequest for models that cannot be
-    distilled, and what `model_family` raises.
+    shared out among the ranks, for models that one GPU cannot train. The student begins as the teacher, or as the model
+    `start_from`, which is another student of it, say of other sizes. Raises InvalidRequest for models that cannot be
+    distilled or are no kin, and what `model_family` raises.
     """
     family = _check(model)
-    task = Task(model, folder, recipe or default_recipe(family), prompts, shared)
+    if start_from is not None:
+        _check_kin(model_family(start_from), family)
+    task = Task(model, folder, recipe or default_recipe(family), prompts, shared, start_from)
     prompts_of(family, file=prompts, num=1, seed=0)  # refused before the work
     folder.mkdir(parents=True, exist_ok=True)
     count = default_rank_count()
@@ -93,6 +98,20 @@ def _check(model: str) -> Family:
             field="model",
         )
     return family
+
+
+def _check_kin(student: Family, teacher: Family) -> None:
+    """Raises InvalidRequest unless both have the same transformer, whatever its numbers are."""
+    ones, others = (
+        {name: tensor.shape for name, tensor in each.tensors(TRANSFORMER).items()} for each in (student, teacher)
+    )
+    if ones != others:
+        name = min(name for name in ones.keys() | others.keys() if ones.get(name) != others.get(name))
+        raise InvalidRequest(
+            f"--from: {student.model} is no kin of {teacher.model}: {name} is not the same in both; name a student of "
+            "this teacher",
+            field="from",
+        )
 
 
 def _encode(rank: Rank, task: Task) -> None:
@@ -143,15 +162,21 @@ def _train(rank: Rank, task: Task) -> None:
         takes_first_frame="image" in family.inputs,
         save=save,
         shared=task.shared,
+        start=None if task.start_from is None else _weights(task.start_from, rank=rank),
     )
 
 
 def _teacher(rank: Rank, task: Task) -> tuple[Family, Teacher, Texts]:
     family = model_family(task.model)
     texts = Texts(task.folder)
-    network = family.load("transformer", device=str(rank.device), dtype="float32")
+    network = family.load(TRANSFORMER, device=str(rank.device), dtype="float32")
     guidance = task.recipe.guidance or family.defaults.guidance
     return family, Teacher(network, texts.empty_LD.to(rank.device), guidance), texts
+
+
+def _weights(model: str, *, rank: Rank) -> dict[str, Tensor]:
+    network: Any = model_family(model).load(TRANSFORMER, device=str(rank.device), dtype="float32")
+    return {name: tensor for name, tensor in network.state_dict().items() if ".proj_l." not in name}
 
 
 def _stored_buffers(network: Any) -> dict[str, Tensor]:

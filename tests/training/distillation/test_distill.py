@@ -76,6 +76,20 @@ def test_from_a_model_to_its_student_which_carries_sparse_attention(tiny_model_d
     with pytest.raises(InvalidRequest, match="exists"):
         merge_models(student, sparse, tiny_model_dir, merged)
 
+    still = replace(TINY, minutes=0.01, phases=(Phase(1.0, {"trajectory": Part(1)}, rate=0.0),))
+    again = distill.distill(
+        str(tiny_model_dir), tmp_path / "again", recipe=still, start_from=str(merged), on_line=lines.append
+    )
+    begun, weights = (load_file(next((folder / "transformer").glob("diff*.safetensors"))) for folder in (merged, again))
+    assert begun.keys() == weights.keys()
+    assert all(torch.equal(begun[name], weights[name]) for name in begun)
+
+
+def test_a_student_of_another_network_is_no_kin(tiny_model_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"--from: .* is no kin of .* is not the same in both; name a student"):
+        distill.distill(str(tiny_model_dir), tmp_path / "out", recipe=TINY, start_from="pocket")
+    assert not (tmp_path / "out").exists()
+
 
 def test_prompts_are_kept_as_the_family_encodes_them(tiny_model_dir: Path, tmp_path: Path) -> None:
     family: Family = model_family(str(tiny_model_dir))

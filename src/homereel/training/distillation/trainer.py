@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -34,12 +34,14 @@ def train_student(
     takes_first_frame: bool,
     save: Callable[[dict[str, Tensor]], None],
     shared: bool = False,
+    start: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Train until the budget is spent; `save` gets the student's averaged weights now and then and at the end.
 
-    `blocks` tells a network's blocks. With `shared`, student and critic are shared out among the ranks.
+    `blocks` tells a network's blocks. With `shared`, student and critic are shared out among the ranks. `start` are
+    the weights that the student begins with, the teacher's by default.
     """
-    learners = _learners(rank, recipe, teacher, blocks=blocks, text_dim=cache.texts.dim, shared=shared)
+    learners = _learners(rank, recipe, teacher, blocks=blocks, text_dim=cache.texts.dim, shared=shared, start=start)
     progress = Progress()
     if (saved := run.load()) is not None:
         for name, learner in learners.named().items():
@@ -83,11 +85,14 @@ def _learners(
     blocks: Callable[[Any], Any],
     text_dim: int,
     shared: bool,
+    start: Mapping[str, Tensor] | None,
 ) -> Learners:
-    """Student and critic start as the teacher; the critic is only there if a phase needs it."""
+    """Student and critic start as the teacher, or the student as told; the critic is only there if a phase needs it."""
 
-    def copied(*, average_decay: float | None) -> Learner:
+    def copied(*, average_decay: float | None, start: Mapping[str, Tensor] | None = None) -> Learner:
         network = copy.deepcopy(teacher.network).float().requires_grad_(True)
+        if start is not None:
+            network.load_state_dict(start, strict=False)  # projections of sparse attention are left as they are
         if recipe.gradient_checkpointing:
             network.enable_gradient_checkpointing()
         if shared:
@@ -102,7 +107,7 @@ def _learners(
         )
 
     needed: set[LossName] = {name for phase in recipe.phases for name in phase.losses}
-    learners = Learners(copied(average_decay=recipe.average_decay))
+    learners = Learners(copied(average_decay=recipe.average_decay, start=start))
     if "match" in needed:
         learners.critic = copied(average_decay=None)
     if "deceive" in needed:
