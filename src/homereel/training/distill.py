@@ -25,6 +25,8 @@ from homereel.training.distillation.trajectories import Trajectories, fill_traje
 from homereel.training.plot import plot_log
 from homereel.training.ranks import Rank, default_rank_count, spawn
 from homereel.training.run import Budget, Run
+from homereel.weights.model_folder import ModelFolder
+from homereel.weights.safetensors_file import read_header
 
 Stage = Literal["prompts", "trajectories", "student"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -67,7 +69,7 @@ def distill(
     """
     family = _check(model)
     if start_from is not None:
-        _check_kin(model_family(start_from), family)
+        _check_kin(start_from, model)
     task = Task(model, folder, recipe or default_recipe(family), prompts, shared, start_from)
     prompts_of(family, file=prompts, num=1, seed=0)  # refused before the work
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,18 +102,20 @@ def _check(model: str) -> Family:
     return family
 
 
-def _check_kin(student: Family, teacher: Family) -> None:
+def _check_kin(student: str, teacher: str) -> None:
     """Raises InvalidRequest unless both have the same transformer, whatever its numbers are."""
-    ones, others = (
-        {name: tensor.shape for name, tensor in each.tensors(TRANSFORMER).items()} for each in (student, teacher)
-    )
+    ones, others = (_shapes(model) for model in (student, teacher))
     if ones != others:
         name = min(name for name in ones.keys() | others.keys() if ones.get(name) != others.get(name))
         raise InvalidRequest(
-            f"--from: {student.model} is no kin of {teacher.model}: {name} is not the same in both; name a student of "
-            "this teacher",
+            f"--from: {student} is no kin of {teacher}: {name} is not the same in both; name a student of this teacher",
             field="from",
         )
+
+
+def _shapes(model: str) -> dict[str, tuple[int, ...]]:
+    files = ModelFolder(_folder(model)).weight_files(TRANSFORMER)
+    return {name: tensor.shape for file in files for name, tensor in read_header(file).items()}
 
 
 def _encode(rank: Rank, task: Task) -> None:
