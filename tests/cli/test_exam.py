@@ -35,6 +35,16 @@ def test_json(cli: Cli, long_model_dir: Path) -> None:
     assert {"color", "shape", "motion", "floor"} <= set(told["traits"])
 
 
+@pytest.mark.slow
+def test_processes_make_the_same_clips(cli: Cli, long_model_dir: Path) -> None:
+    asked = ("exam", "-m", long_model_dir, "--clips", "3", "--steps", "1", "--json")
+    alone, helped = (cli(*asked, "--workers", count).json for count in ("1", "2"))
+    for told in (alone, helped):
+        assert told.pop("make_seconds") > 0
+        assert told.pop("read_seconds") > 0
+    assert alone == helped
+
+
 def test_table_and_progress(cli: Cli, long_model_dir: Path) -> None:
     done = cli("exam", "-m", long_model_dir, "--clips", "2", "--steps", "1", "--size", "64x48")
     assert done.code == 0

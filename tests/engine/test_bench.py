@@ -7,6 +7,7 @@ import shutil
 import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,14 @@ class Scripted:
         self.clock, self.clips = Clock(), clips
         self.calls: list[str] = []
         self.alive: list[str] = []
+        self.started: list[tuple[str, int | None]] = []
 
     @contextmanager
-    def start(self, name: str, told: Mapping[str, Any]) -> Iterator[Any]:
+    def start(self, name: str, told: Mapping[str, Any], *, num_threads: int | None = None) -> Iterator[Any]:
         assert told
         outer = self
         self.alive.append(name)
+        self.started.append((name, num_threads))
 
         class Side:
             started = outer.clock.now
@@ -129,11 +132,14 @@ def test_sides_that_do_not_fit_together_run_alone(contest: Contest) -> None:
     assert all(set(alive) <= {label.partition(",")[0]} for label, alive in seen)
 
 
-def test_both_sides_are_examined_with_the_same_questions(contest: Contest) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_both_sides_are_examined_with_the_same_questions(contest: Contest, processes: int) -> None:
     scripted = Scripted({"baseline": SLOW, "turbo": FAST})
+    contest = replace(contest, exam_processes=processes)
 
-    def grade(name: str, make: Any) -> float:
-        clips = [make(words, seed) for seed, words in enumerate(("a red ball", "a blue cube"))]
+    def grade(name: str, makers: Any) -> float:
+        assert len(makers) == processes
+        clips = [makers[seed % processes](words, seed) for seed, words in enumerate(("a red ball", "a blue cube"))]
         assert [int(clip[0, 0, 0, 0]) for clip in clips] == [0, 1]
         return {"baseline": 0.9, "turbo": 0.875}[name]
 
@@ -145,6 +151,9 @@ def test_both_sides_are_examined_with_the_same_questions(contest: Contest) -> No
         f"{name} exam {words}" for name in ("baseline", "turbo") for words in ("a red ball", "a blue cube")
     ]
     assert found["num_warm"] == 3, "clips of the exam do not count"
+    helpers = [("baseline", 1), ("baseline", 1), ("turbo", 1), ("turbo", 1)] if processes == 2 else []
+    assert scripted.started == [("baseline", None), ("turbo", None), *helpers]
+    assert scripted.alive == []
 
 
 def test_a_model_without_a_student_stands_in_for_one(contest: Contest) -> None:
@@ -188,9 +197,11 @@ def test_models_that_the_pipeline_cannot_run_are_refused(tmp_path: Path) -> None
 
 
 @contextmanager
-def in_this_process(name: str, told: Mapping[str, Any], **_: Any) -> Iterator[Any]:
+def in_this_process(name: str, told: Mapping[str, Any], **others: Any) -> Iterator[Any]:
     """What a child does, without a child."""
-    side = child.open_side(json.loads(json.dumps({"side": name, "told": told})))
+    side = child.open_side(
+        json.loads(json.dumps({"side": name, "told": told, "num_threads": others.get("num_threads")}))
+    )
 
     class Here:
         started = 0.0
@@ -211,8 +222,8 @@ def in_this_process(name: str, told: Mapping[str, Any], **_: Any) -> Iterator[An
 def test_both_sides_make_clips(contest: Contest) -> None:
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def grade(name: str, make: Any) -> float:
-        frames = make("a blue cube spins", 5)
+    def grade(name: str, makers: Any) -> float:
+        frames = makers[-1]("a blue cube spins", 5)
         assert frames.dtype == np.uint8
         assert np.ptp(frames) > 8
         shapes[name] = frames.shape

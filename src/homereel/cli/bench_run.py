@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -100,12 +100,12 @@ def _words(vocabulary: tuple[str, ...]) -> str | None:
 def _grade(asked: Asked, *, fps: float, display: Display) -> Grade:
     """Both sides answer the same questions; the share of clips in which all is right."""
 
-    def grade(name: str, make: MakeFrames) -> float:
+    def grade(name: str, makers: Sequence[MakeFrames]) -> float:
         from homereel.training.exam import run_exam
 
         clock = Clock(display, label=f"{name}, exam", total=asked.exam)
         clock.tick(0)
-        result = run_exam(make, num_clips=asked.exam, fps=fps, on_progress=lambda done, _: clock.tick(done))
+        result = run_exam(makers, num_clips=asked.exam, fps=fps, on_progress=lambda done, _: clock.tick(done))
         return round(result.score.score, 4)
 
     return grade

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,12 @@ from homereel.cli.size import read_size
 from homereel.core.errors import InvalidRequest, Stopped
 
 if TYPE_CHECKING:
-    from numpy import uint8
-    from numpy.typing import NDArray
     from torch import Tensor
 
-    from homereel.core.plan import Plan
+    from homereel.core.machine import Machine
     from homereel.core.request import Request
+    from homereel.engine.bench.measure import MakeFrames
+    from homereel.engine.session import Session
 
 # Fewer frames show no motion.
 MIN_FRAMES = 8
@@ -39,24 +40,23 @@ class Examination:
 
 def examine(wanted: Examination, *, display: Display, should_stop: Callable[[], bool]) -> dict[str, Any]:
     """Have the model make every clip of the exam, and grade them. Raises Stopped, and what `generate` raises."""
-    from homereel.engine.generate import generate
+    from homereel.engine.generate import make_plan
     from homereel.engine.session import Session
     from homereel.training.exam import run_exam
 
     request, fps = _request(wanted)
-    plans: list[Plan] = []
     clock = Clock(display, label="clips", total=wanted.num_clips)
-
-    with Session() as session:
-
-        def make_clip(prompt: str, seed: int) -> NDArray[uint8]:
-            asked = request.replace(prompt=prompt, seed=seed)
-            return generate(asked, session=session, should_stop=should_stop, on_plan=plans.append).frames
-
+    with ExitStack() as stack:
+        session = stack.enter_context(Session())
+        plan = make_plan(request.replace(seed=0), session=session)
+        if wanted.workers > 1 and session.machine.device == "cpu":
+            makers = _processes(request, wanted.workers, machine=session.machine, stack=stack, should_stop=should_stop)
+        else:
+            makers = [_here(request, session=session, should_stop=should_stop)]
         clock.tick(0)
         try:
             result = run_exam(
-                make_clip,
+                makers,
                 num_clips=wanted.num_clips,
                 seed=wanted.seed,
                 fps=fps,
@@ -67,8 +67,35 @@ def examine(wanted: Examination, *, display: Display, should_stop: Callable[[], 
             if should_stop():  # a Ctrl-C ends the readers, too, in their own way
                 raise Stopped("stopped; there is no score") from None
             raise
-    settings = {name: getattr(plans[0], name) for name in ("model", "steps", "guidance", "shift", "sampler", "dtype")}
+    settings = {name: getattr(plan, name) for name in ("model", "steps", "guidance", "shift", "sampler", "dtype")}
     return {**result.to_json(), **settings}
+
+
+def _here(request: Request, *, session: Session, should_stop: Callable[[], bool]) -> MakeFrames:
+    from homereel.engine.generate import generate
+
+    return lambda prompt, seed: (
+        generate(request.replace(prompt=prompt, seed=seed), session=session, should_stop=should_stop).frames
+    )
+
+
+def _processes(
+    request: Request, count: int, *, machine: Machine, stack: ExitStack, should_stop: Callable[[], bool]
+) -> list[MakeFrames]:
+    """Clips of a small model come quicker from several processes with a few threads than from one with all of them."""
+    import tempfile
+    from pathlib import Path
+
+    from homereel.engine.bench.measure import frames_of
+    from homereel.engine.bench.process import start_side
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="homereel-exam-")))
+    told, threads = request.model_dump(mode="json"), max(1, machine.num_threads // count)
+    sides = [
+        stack.enter_context(start_side("turbo", told, num_threads=threads, should_stop=should_stop))
+        for _ in range(count)
+    ]
+    return [frames_of(side, file=folder / f"{index}.npy") for index, side in enumerate(sides)]
 
 
 def examine_autoencoder(wanted: Examination, *, display: Display, should_stop: Callable[[], bool]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from homereel.core.errors import GenerationFailed
 from homereel.training.exam import ClipSize, Question, Reading, grade, make_questions, run_exam
 from homereel.training.world import draw
 
@@ -52,6 +54,30 @@ def test_readers_in_other_processes_say_the_same() -> None:
     alone, helped = (run_exam(perfect, num_clips=3, workers=workers) for workers in (1, 2))
     assert alone.readings == helped.readings
     assert alone.ceiling == helped.ceiling
+
+
+def test_several_makers_answer_side_by_side() -> None:
+    """Each waits until both are at work, which one after the other they never would be."""
+    together = threading.Barrier(2, timeout=30)
+
+    def waiting(prompt: str, seed: int) -> NDArray[np.uint8]:
+        together.wait()
+        return perfect(prompt, seed)
+
+    alone, helped = run_exam(perfect, num_clips=4), run_exam([waiting, waiting], num_clips=4)
+    assert alone.readings == helped.readings
+
+
+def test_a_maker_that_fails_ends_the_exam() -> None:
+    made: list[str] = []
+
+    def failing(prompt: str, seed: int) -> NDArray[np.uint8]:
+        made.append(prompt)
+        raise GenerationFailed("no clip")
+
+    with pytest.raises(GenerationFailed, match="no clip"):
+        run_exam([failing, failing], num_clips=40)
+    assert len(made) < 10
 
 
 def test_grades_count_what_was_asked_only() -> None:

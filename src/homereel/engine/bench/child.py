@@ -47,13 +47,14 @@ def main() -> None:
 
 def open_side(told: dict[str, Any]) -> Side:
     """ "baseline" or "turbo", each with what it needs to know."""
+    num_threads = told.get("num_threads")
     if told["side"] == "baseline":
         from homereel.engine.bench.baseline import DiffusersSide
 
-        return DiffusersSide(told["told"])
+        return DiffusersSide({**told["told"], "num_threads": num_threads or told["told"]["num_threads"]})
     from homereel.engine.bench.turbo import HomereelSide
 
-    return HomereelSide(told["told"])
+    return HomereelSide(told["told"], num_threads=num_threads)
 
 
 def _clip(side: Side, told: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from homereel.core.errors import InvalidRequest
+from homereel.core.machine import Machine
 from homereel.core.plan import Plan
 from homereel.core.request import Request
 from homereel.core.student_times import STUDENT_SAMPLERS
@@ -24,6 +25,7 @@ EXACT = "safe"
 """What homereel's side does unless told otherwise: all that makes a clip faster and leaves it as it is."""
 # Both sides stay loaded side by side while their weights take at most this share of the memory that computes.
 _SHARED_ROOM = 0.5
+_EXAM_ROOM = 0.1  # what clips need comes on top
 # Above this share diffusers is told to keep only the part in the GPU that computes.
 _GPU_ROOM = 0.8
 
@@ -55,6 +57,8 @@ class Contest:
     turbo_plan: Plan
     together: bool
     remarks: tuple[str, ...]
+    exam_processes: int = 1
+    """So many make an exam's clips of a side, with a thread each; one with all threads where it is 1."""
 
 
 def settle_contest(wish: Wish, *, prompt: str) -> Contest:
@@ -93,7 +97,14 @@ def settle_contest(wish: Wish, *, prompt: str) -> Contest:
         turbo_plan=turbo,
         together=base.weight_bytes + turbo.weight_bytes <= _SHARED_ROOM * room,
         remarks=tuple(remarks),
+        exam_processes=_exam_processes(machine, weight_bytes=max(base.weight_bytes, turbo.weight_bytes)),
     )
+
+
+def _exam_processes(machine: Machine, *, weight_bytes: int) -> int:
+    """One a thread on a CPU, if each may have the weights beside the two sides."""
+    fits = (machine.num_threads + 2) * weight_bytes <= _EXAM_ROOM * machine.ram_bytes
+    return machine.num_threads if machine.device == "cpu" and fits else 1
 
 
 def _teacher(model: str) -> FolderFacts:

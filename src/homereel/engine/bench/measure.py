@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,8 +24,8 @@ SIDES = ("baseline", "turbo")
 
 MakeFrames = Callable[[str, int], NDArray[np.uint8]]
 """(prompt, seed) → frames (T, H, W, 3)."""
-Grade = Callable[[str, MakeFrames], float]
-"""The name of a side, and what makes its clips → its score."""
+Grade = Callable[[str, Sequence[MakeFrames]], float]
+"""The name of a side, and those that make its clips, which may do so side by side → its score."""
 
 
 class Maker(Protocol):
@@ -37,7 +37,12 @@ class Maker(Protocol):
     def clip(self, prompt: str, seed: int, *, target: Path | None = None, frames: Path | None = None) -> Figures: ...
 
 
-StartSide = Callable[[str, Mapping[str, Any]], AbstractContextManager[Maker]]
+class StartSide(Protocol):
+    """Starts a side by its name and what it is told, with so many threads or as many as there are."""
+
+    def __call__(
+        self, name: str, told: Mapping[str, Any], *, num_threads: int | None = None
+    ) -> AbstractContextManager[Maker]: ...
 
 
 @dataclass
@@ -83,10 +88,12 @@ def measure(
                     sides.append(_Side(name, stack.enter_context(start(name, told[name]))))
                     run.cold(sides[-1])
                 run.warm(sides)
+                done |= {side.name: side for side in sides}
                 for side in sides if grade is not None else ():
                     assert grade is not None
-                    side.exam = grade(side.name, run.frames_of(side.maker))
-                done |= {side.name: side for side in sides}
+                    with _makers(side, told[side.name], contest=contest, start=start) as makers:
+                        makes = [frames_of(each, run.folder / f"{index}.npy") for index, each in enumerate(makers)]
+                        side.exam = grade(side.name, makes)
     plans = {
         "baseline": {
             **contest.baseline_plan.as_dict(),
@@ -106,6 +113,28 @@ def measure(
         exam_clips=0 if grade is None else exam_clips,
         remarks=contest.remarks,
     )
+
+
+def frames_of(maker: Maker, file: Path) -> MakeFrames:
+    """What an exam asks for clips; `file` is its own."""
+
+    def make(prompt: str, seed: int) -> NDArray[np.uint8]:
+        maker.clip(prompt, seed, frames=file)
+        frames: NDArray[np.uint8] = np.load(file)
+        return frames
+
+    return make
+
+
+@contextmanager
+def _makers(side: _Side, told: Mapping[str, Any], *, contest: Contest, start: StartSide) -> Iterator[Sequence[Maker]]:
+    """Who answers an exam's questions: the side itself, or processes of it with a thread each, which together make more
+    clips of a small model than one with all threads."""
+    if contest.exam_processes == 1:
+        yield (side.maker,)
+        return
+    with ExitStack() as stack:
+        yield [stack.enter_context(start(side.name, told, num_threads=1)) for _ in range(contest.exam_processes)]
 
 
 @dataclass(frozen=True)
@@ -128,17 +157,6 @@ class _Run:
             target = self.folder / f"{side.name}-{index}.mp4"
             side.warm.append(side.maker.clip(self.prompt, index, target=target))
             target.unlink(missing_ok=True)
-
-    def frames_of(self, maker: Maker) -> MakeFrames:
-        """What an exam asks for clips."""
-
-        def make(prompt: str, seed: int) -> NDArray[np.uint8]:
-            file = self.folder / "frames.npy"
-            maker.clip(prompt, seed, frames=file)
-            frames: NDArray[np.uint8] = np.load(file)
-            return frames
-
-        return make
 
     def _turns(self, sides: list[_Side]) -> Iterator[tuple[int, _Side]]:
         for index in range(1, self.runs + 1):

@@ -92,7 +92,9 @@ class SideProcess:
 
 
 @contextmanager
-def start_side(name: str, told: Mapping[str, Any], *, should_stop: ShouldStop | None = None) -> Iterator[SideProcess]:
+def start_side(
+    name: str, told: Mapping[str, Any], *, num_threads: int | None = None, should_stop: ShouldStop | None = None
+) -> Iterator[SideProcess]:
     """Start "baseline" or "turbo", and have it open its model; it is gone when the context ends."""
     started = time.perf_counter()
     paths = json.dumps([os.path.abspath(path) for path in sys.path if path])  # noqa: PTH100  # "zip" entries, too
@@ -109,7 +111,7 @@ def start_side(name: str, told: Mapping[str, Any], *, should_stop: ShouldStop | 
     never: Callable[[], bool] = lambda: False  # noqa: E731
     side = SideProcess(name, process, log, started=started, should_stop=should_stop or never)
     try:
-        side.ask({"side": name, "told": dict(told)})
+        side.ask({"side": name, "told": dict(told), "num_threads": num_threads})
         yield side
     finally:
         side.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,21 @@ from homereel.engine.bench.figures import Figures
 from homereel.engine.generate import generate, generate_file
 from homereel.engine.memory import peak_bytes
 from homereel.engine.session import Session
+from homereel.planning.machine import probe_machine
 from homereel.weights.word_store import WordStore
 
 
 class HomereelSide:
     """Keeps a session warm; the first clip loads the weights."""
 
-    def __init__(self, told: dict[str, Any]) -> None:
+    def __init__(self, told: dict[str, Any], *, num_threads: int | None = None) -> None:
         self._request = Request.parse(told)
-        self._session = Session(words=WordStore.none())  # each clip reads its words, as the other side does
+        machine = probe_machine()
+        if num_threads is not None:
+            machine = replace(machine, num_threads=num_threads)
+        self._session = Session(
+            machine=machine, words=WordStore.none()
+        )  # each clip reads its words, as the other side does
 
     def make(
         self, prompt: str, seed: int, *, target: Path | None, keep_frames: bool

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 import torch
@@ -72,7 +74,7 @@ class ExamResult:
 
 
 def run_exam(
-    make_clip: MakeClip,
+    make_clip: MakeClip | Sequence[MakeClip],
     *,
     num_clips: int = 256,
     seed: int = EXAM_SEED,
@@ -82,6 +84,7 @@ def run_exam(
 ) -> ExamResult:
     """Examine whatever makes clips from prompts. The same model, seed and number of clips give the same result.
 
+    Several makers, such as processes with a thread each, answer side by side, whoever is free the next question.
     `fps` is that of the clips. With `workers` above 1 so many further processes read the clips meanwhile; the main
     module must then be importable, as for every spawned process.
     """
@@ -89,10 +92,11 @@ def run_exam(
     pending: list[_Pending] = []
     make_seconds = 0.0
     started = time.monotonic()
-    with _readers(workers) as submit:
-        for index, question in enumerate(questions):
+    makers = make_clip if isinstance(make_clip, Sequence) else (make_clip,)
+    with _readers(workers) as submit, closing(_made(makers, questions)) as made:
+        for index in range(num_clips):
             before = time.monotonic()
-            frames = make_clip(question.prompt, question.seed)
+            frames = next(made)
             make_seconds += time.monotonic() - before
             if index == 0:
                 size = _size_of(frames, fps=fps)
@@ -135,6 +139,35 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _made(makers: Sequence[MakeClip], questions: Sequence[Question]) -> Generator[Frames]:
+    """The clips, in the order of the questions; several makers are a clip each ahead."""
+    if len(makers) == 1:
+        yield from (makers[0](question.prompt, question.seed) for question in questions)
+        return
+    free: SimpleQueue[MakeClip] = SimpleQueue()
+    for each in makers:
+        free.put(each)
+
+    def make(question: Question) -> Frames:
+        maker = free.get()
+        try:
+            return maker(question.prompt, question.seed)
+        finally:
+            free.put(maker)
+
+    ahead: deque[Future[Frames]] = deque()
+    pool = ThreadPoolExecutor(len(makers), thread_name_prefix="exam maker")
+    try:
+        for question in questions:
+            ahead.append(pool.submit(make, question))
+            if len(ahead) > len(makers):
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class _Pending(Protocol):
