@@ -36,7 +36,9 @@ def train_sparse(
     ] = None,
     clips: Annotated[
         Path | None,
-        typer.Option("--clips", metavar="FOLDER", help="Folder of a distillation whose cached clips are used."),
+        typer.Option(
+            "--clips", metavar="FOLDER", help="Folder of `train distill` or `train pocket` whose clips are used."
+        ),
     ] = None,
     prompts: Annotated[
         Path | None,
@@ -55,8 +57,10 @@ def train_sparse(
     from homereel.training.distillation.recipe import Size
     from homereel.training.sparse_tuning import default_sparse_recipe, tune_sparse
 
-    if clips is not None and not (clips / "trajectories").is_dir():
-        raise InvalidRequest(f"--clips: {clips} holds no trajectories; give a folder of `train distill`", field="clips")
+    if clips is not None and not any((clips / part).is_dir() for part in ("trajectories", "cache")):
+        raise InvalidRequest(
+            f"--clips: {clips} holds no clips; give a folder of `train distill`, or of `train pocket`", field="clips"
+        )
     if prompts is not None and not prompts.is_file():
         raise InvalidRequest(f"--prompts: {prompts} is no file; give one with a prompt a line", field="prompts")
     recipe = default_sparse_recipe(model)

@@ -29,6 +29,7 @@ from homereel.training.distillation.recipe import DistillRecipe, Size
 from homereel.training.distillation.student import TRANSFORMER, lay_out, write_weights
 from homereel.training.distillation.texts import Texts
 from homereel.training.distillation.trajectories import Trajectories
+from homereel.training.drawn_clips import DrawnClips, caption_clips
 from homereel.training.learner import Learner, make_learner
 from homereel.training.plot import plot_log
 from homereel.training.ranks import Rank, default_rank_count, spawn
@@ -73,6 +74,11 @@ class SparseTask:
     clips: Path
     shared: bool = False
 
+    @property
+    def are_drawn(self) -> bool:
+        """The clips are not a teacher's."""
+        return not (self.clips / "trajectories").is_dir()
+
 
 def tune_sparse(
     model: str,
@@ -86,8 +92,9 @@ def tune_sparse(
 ) -> Path:
     """Tune until the time is over; returns `folder/sparse`, the model with its projections beside the transformer.
 
-    `clips` is the folder of a distillation whose cached clips are used; without it the teacher's clips are made here
-    first. Goes on where it was stopped. Raises InvalidRequest for a model that cannot be tuned so.
+    `clips` is the folder of a distillation whose cached clips are used, or of a training of the built-in model, whose
+    drawn ones are; without it the teacher's clips are made here first. Goes on where it was stopped. Raises
+    InvalidRequest for a model that cannot be tuned so, and for clips of other sizes.
     """
     family, recipe = model_family(model), recipe or default_sparse_recipe(model)
     if family.block_facts.layout not in LAYOUTS or family.block_facts.layout != "wan":
@@ -97,6 +104,8 @@ def tune_sparse(
         caching = _caching_recipe(family, recipe, sizes=sizes)
         distill(model, folder, recipe=caching, prompts=prompts, stages=("prompts", "trajectories"), on_line=on_line)
     task = SparseTask(model, folder, recipe, clips or folder, shared)
+    if task.are_drawn:
+        spawn(_caption, task, count=1)
     on_line("sparse: starts")
     spawn(_tune, task, count=default_rank_count())
     return folder / "sparse"
@@ -161,13 +170,33 @@ def _tune(rank: Rank, task: SparseTask) -> None:
         shared=task.shared,
         betas=(0.9, 0.999),
     )
-    cache = Trajectories(task.clips / "trajectories", Texts(task.clips))
+    cache = _clips(task, family)
     budget, run = Budget(seconds=60 * recipe.minutes), Run(task.folder / "tuning", rank)
     train_sparse(rank, recipe, budget, run, learner=learner, dense=dense, cache=cache)
     weights = learner.averaged()
     if rank.is_first:
         save_sparse(weights, network, model=task.model, target=task.folder / "sparse", recipe=recipe)
         plot_log(run.folder)
+
+
+def _caption(rank: Rank, task: SparseTask) -> None:
+    if rank.is_first:
+        family = model_family(task.model)
+        caption_clips(task.clips / "cache", task.folder, family=family, shapes=_shapes(task, family))
+
+
+def _clips(task: SparseTask, family: Family) -> Trajectories | DrawnClips:
+    if task.are_drawn:
+        return DrawnClips(task.clips / "cache", task.folder, shapes=_shapes(task, family))
+    return Trajectories(task.clips / "trajectories", Texts(task.clips))
+
+
+def _shapes(task: SparseTask, family: Family) -> list[tuple[int, ...]]:
+    """Of the latents that are asked for; none if any will do."""
+    if (size := task.recipe.size) is None:
+        return []
+    asked = {"width": size.width, "height": size.height, "num_frames": size.num_frames}
+    return [family.shapes(**asked, dtype="float32").latents[1:]]
 
 
 def train_sparse(
@@ -178,7 +207,7 @@ def train_sparse(
     *,
     learner: Learner,
     dense: Any,
-    cache: Trajectories,
+    cache: Trajectories | DrawnClips,
 ) -> None:
     """Train until the budget is spent."""
     if (saved := run.load()) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from homereel.core.protocols import Family
 from homereel.models.registry import model_facts, model_family
 from homereel.passes import apply_passes, parse_passes
 from homereel.sampling import rcm_times
-from homereel.training import distill, sparse_tuning
+from homereel.training import distill, latents, sparse_tuning
 from homereel.training.distill import STAGES
 from homereel.training.distillation.flow import Noisy
 from homereel.training.distillation.recipe import (
@@ -215,6 +216,33 @@ def test_a_tuned_model_is_tuned_on(tiny_model_dir: Path, tmp_path: Path) -> None
         model = str(tmp_path / f"turn {turn}")
         weights = dict(network.named_parameters())
         save_sparse(weights, network, model=str(tiny_model_dir), target=Path(model), recipe=SparseRecipe(ratio=0.5))
+
+
+def test_drawn_clips_serve_for_tuning(tiny_model_dir: Path, tmp_path: Path) -> None:
+    """Captions follow the clips, and another size than the cached one is refused before the work."""
+    from homereel.training.drawn_clips import DrawnClips
+
+    latents.write_shard(
+        model_family(str(tiny_model_dir)).load("vae", device="cpu", dtype="float32"),
+        tmp_path / "world" / "cache",
+        0,
+        shape="square",
+        num_frames=5,
+    )
+    recipe = SparseRecipe(ratio=0.5, batch_size=1, minutes=0.005, size=Size(96, 96, 5))
+    model, world = str(tiny_model_dir), tmp_path / "world"
+    made = tune_sparse(model, tmp_path / "sla", recipe=recipe, clips=world, on_line=lambda _: None)
+    assert (made / PROJECTIONS_FILE).is_file()
+    clips = DrawnClips(tmp_path / "world" / "cache", tmp_path / "sla")
+    cached = load_file(tmp_path / "world" / "cache" / "square_00000.safetensors")["latents"]
+    shape = clips.shape(random.Random(0))
+    drawn = clips.draw(random.Random(1), 3, shape=shape, start_share=1.0, lowest_time=1.0)
+    assert shape == tuple(cached.shape[1:])
+    for clip, caption in zip(drawn.clip, drawn.text_BLD, strict=True):
+        (row,) = [row for row in range(64) if torch.equal(cached[row].float(), clip)]
+        assert torch.equal(caption, clips.texts.states([row])[0])
+    with pytest.raises(InvalidRequest, match="no clips of this --size; its latents are 4x2x"):
+        tune_sparse(model, tmp_path / "b", recipe=replace(recipe, size=Size(64, 96, 5)), clips=world)
 
 
 def test_merging_adds_what_the_tuning_changed() -> None:
