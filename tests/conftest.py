@@ -15,29 +15,28 @@ import pytest
 from tests.local_hub import LocalHub, run_hub
 from tests.tiny_models import save_tiny_model
 
-# A file is run by one process; these take longest, from the longest on, so that none begins when all else is done.
+# A file is run by one process; these take longest, about from the longest on, so that none begins when all else is done.
 LONG_FILES = (
-    "engine/test_parity_ltx.py",
-    "jobs/test_launcher.py",
-    "test_pocket_model.py",
     "kernels/test_interpreter.py",
-    "models/test_ltx.py",
-    "engine/test_parity_hunyuan.py",
     "training/exam/test_exam_reader.py",
-    "server/test_end_to_end.py",
-    "training/test_trainers.py",
-    "benchmarks/test_gpu_wan.py",
+    "engine/test_parity_hunyuan.py",
+    "engine/test_parity_ltx.py",
     "models/test_contract.py",
+    "training/test_trainers.py",
+    "jobs/test_launcher.py",
+    "passes/test_contract.py",
     "engine/test_ladder.py",
     "engine/test_parity_skyreels.py",
-    "cli/test_stop.py",
-    "media/test_media_sound_hostile.py",
+    "server/test_end_to_end.py",
     "training/distillation/test_trainer.py",
-    "passes/test_contract.py",
+    "test_pocket_model.py",
+    "benchmarks/test_gpu_wan.py",
+    "models/test_ltx.py",
+    "cli/test_stop.py",
     "jobs/test_processes.py",
     "training/exam/test_exam_run.py",
-    "media/test_media_sound.py",
     "passes/test_session.py",
+    "media/test_media_sound.py",
 )
 
 
