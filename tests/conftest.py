@@ -15,7 +15,7 @@ import pytest
 from tests.local_hub import LocalHub, run_hub
 from tests.tiny_models import save_tiny_model
 
-# A file is run by one process; these take longest, about from the longest on, so that none begins when all else is done.
+# A file is run by one process. These take longest and come first, so that none begins when all else is done.
 LONG_FILES = (
     "kernels/test_interpreter.py",
     "training/exam/test_exam_reader.py",
