@@ -1,5 +1,5 @@
 # The same three lines everywhere: a developer's machine and CI.
-.PHONY: check test slow browser demo format picture fuzz
+.PHONY: check test slow long browser demo format picture fuzz
 
 check:
 	ruff format --check .
@@ -12,6 +12,9 @@ test:
 
 slow:
 	pytest -q -m slow
+
+long:
+	pytest -q -m slow --ignore tests/server/web
 
 browser:
 	pytest -q -n2 -m slow tests/server/web

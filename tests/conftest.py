@@ -15,6 +15,43 @@ import pytest
 from tests.local_hub import LocalHub, run_hub
 from tests.tiny_models import save_tiny_model
 
+# A file is run by one process. These take longest and come first, so that none begins when all else is done.
+LONG_FILES = (
+    "kernels/test_interpreter.py",
+    "training/exam/test_exam_reader.py",
+    "engine/test_parity_hunyuan.py",
+    "engine/test_parity_ltx.py",
+    "models/test_contract.py",
+    "training/test_trainers.py",
+    "jobs/test_launcher.py",
+    "passes/test_contract.py",
+    "engine/test_ladder.py",
+    "engine/test_parity_skyreels.py",
+    "server/test_end_to_end.py",
+    "training/distillation/test_trainer.py",
+    "test_pocket_model.py",
+    "benchmarks/test_gpu_wan.py",
+    "models/test_ltx.py",
+    "cli/test_stop.py",
+    "jobs/test_processes.py",
+    "training/exam/test_exam_run.py",
+    "passes/test_session.py",
+    "media/test_media_sound.py",
+)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: many tests wait for a disk or for another process."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; all else stays in its order."""
+    tests = Path(__file__).parent
+    place = {tests / name: number for number, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
 
 @pytest.fixture(autouse=True)
 def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:

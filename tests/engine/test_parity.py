@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,9 +44,9 @@ def our_latents(session: Session, monkeypatch: pytest.MonkeyPatch) -> OurLatents
 
 
 def oracle(folder: Path, kind: Any, *, sampler: str, **options: Any) -> Any:
-    from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler, WanPipeline
+    from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 
-    stock = WanPipeline.from_pretrained(folder)
+    stock = stock_pipeline(folder)
     parts = {name: getattr(stock, name) for name in ("tokenizer", "text_encoder", "vae", "transformer")}
     scheduler = (
         FlowMatchEulerDiscreteScheduler(shift=2.0)
@@ -55,6 +56,14 @@ def oracle(folder: Path, kind: Any, *, sampler: str, **options: Any) -> Any:
     pipeline = kind(**parts, scheduler=scheduler, **options)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+@cache
+def stock_pipeline(folder: Path) -> Any:
+    """Its networks are only read, so each oracle may have them."""
+    from diffusers import WanPipeline
+
+    return WanPipeline.from_pretrained(folder)
 
 
 def their_latents(pipeline: Any, request: Request, **inputs: Any) -> Tensor:

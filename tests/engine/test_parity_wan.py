@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,7 @@ def frames_of(path: Path) -> list[Image.Image]:
 
 
 def theirs(kind: Any, folder: Path, request: Request, **inputs: Any) -> Tensor:
-    pipeline = kind.from_pretrained(folder)
-    pipeline.set_progress_bar_config(disable=True)
-    latents: Tensor = pipeline(
+    latents: Tensor = oracle(kind, folder)(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt,
         width=32,
@@ -94,6 +93,14 @@ def theirs(kind: Any, folder: Path, request: Request, **inputs: Any) -> Tensor:
         **inputs,
     ).frames
     return latents
+
+
+@cache
+def oracle(kind: Any, folder: Path) -> Any:
+    """Each clip sets its scheduler anew, and changes nothing else."""
+    pipeline = kind.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 def wish(folder: Path, **fields: Any) -> Request:

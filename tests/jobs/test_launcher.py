@@ -46,7 +46,7 @@ def wait_until(is_so: Callable[[], object], *, seconds: float = PATIENCE_SECONDS
     started = time.monotonic()
     while not is_so():
         assert time.monotonic() - started < seconds, "it never came to that"
-        time.sleep(0.02)
+        time.sleep(0.05)
     return time.monotonic() - started
 
 

@@ -9,7 +9,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from homereel.models.ltx.schedule import distilled_sigmas, full_sigmas, refining
 from homereel.models.registry import model_facts, model_family
 from homereel.planning.plan import plan_clip
 from homereel.weights.model_folder import ModelFolder
+from homereel.weights.word_store import WordStore
 from tests.tiny_ltx import MAX_TOKENS, Generation, save_tiny_ltx
 
 MACHINE = Machine(device="cpu", name="", num_threads=1, ram_bytes=10**9, vram_bytes=None, bf16_fast=False)
@@ -49,6 +50,16 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_ltx(tmp_path_factory.mktemp("distilled"), generation="2.5", distilled=True, upscaler=True)
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Session]:
+    """For tests that do not ask what a session of its own would do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOMEREEL_DEVICE", "cpu")
+        session = Session(words=WordStore.none())
+    with session:
+        yield session
 
 
 def facts_of(folder: Path) -> LtxFacts:
@@ -277,7 +288,7 @@ def test_a_clip_of_one_cell_is_refused(full: Path) -> None:
 
 
 @pytest.mark.parametrize(("guidance", "passes"), [(1.0, 1), (3.0, 3)])
-def test_a_stop_takes_effect_after_every_pass(full: Path, guidance: float, passes: int) -> None:
+def test_a_stop_takes_effect_after_every_pass(full: Path, warm: Session, guidance: float, passes: int) -> None:
     """With two blocks there is none to leave attention out of, so guidance takes three passes a step."""
     asked = 0
 
@@ -289,23 +300,24 @@ def test_a_stop_takes_effect_after_every_pass(full: Path, guidance: float, passe
     def count(steps: int) -> int:
         nonlocal asked
         asked = 0
-        generate(request_for(full, width=64, height=64, guidance=guidance, steps=steps), should_stop=should_stop)
+        request = request_for(full, width=64, height=64, guidance=guidance, steps=steps)
+        generate(request, session=warm, should_stop=should_stop)
         return asked
 
     assert count(3) - count(2) == passes
 
     with pytest.raises(Stopped):
-        generate(request_for(full, width=64, height=64), should_stop=lambda: True)
+        generate(request_for(full, width=64, height=64), session=warm, should_stop=lambda: True)
 
 
-def test_a_clip_resumes_to_the_same_bits_in_either_stage(distilled: Path, tmp_path: Path) -> None:
+def test_a_clip_resumes_to_the_same_bits_in_either_stage(distilled: Path, warm: Session, tmp_path: Path) -> None:
     request = request_for(distilled, width=128, height=64, steps=3, sound=True)
     states: list[DenoiseState] = []
     whole = generate(request, on_state=states.append)
     assert [(state.stage, state.step) for state in states] == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)]
     for state in (states[1], states[2], states[4]):
         state.save(tmp_path / "state.safetensors")
-        again = generate(request, resume=DenoiseState.load(tmp_path / "state.safetensors"))
+        again = generate(request, session=warm, resume=DenoiseState.load(tmp_path / "state.safetensors"))
         assert again.frames_sha256 == whole.frames_sha256
         assert again.sound_sha256 == whole.sound_sha256
 
@@ -320,22 +332,21 @@ def test_a_small_machine_makes_the_same_clip(distilled: Path, monkeypatch: pytes
         assert generate(request, session=small).frames_sha256 == expected.frames_sha256
 
 
-def test_previews_show_both_stages(distilled: Path) -> None:
+def test_previews_show_both_stages(distilled: Path, warm: Session) -> None:
     shown: list[tuple[int, ...]] = []
 
     def on_progress(event: Any) -> None:
         if event.preview is not None:
             shown.append(event.preview().shape)
 
-    generate(request_for(distilled, width=256, height=128, steps=1), on_progress=on_progress)
+    generate(request_for(distilled, width=256, height=128, steps=1), session=warm, on_progress=on_progress)
     assert shown[0] == (8, 64, 128, 3)
     assert set(shown[1:]) == {(8, 96, 192, 3)}
 
 
-def test_the_film_has_its_sound_unless_it_is_not_wanted(full: Path, tmp_path: Path) -> None:
-    with Session() as session:
-        loud = generate(request_for(full, width=64, height=64), session=session)
-        silent = generate(request_for(full, width=64, height=64, sound=False), session=session)
+def test_the_film_has_its_sound_unless_it_is_not_wanted(full: Path, warm: Session, tmp_path: Path) -> None:
+    loud = generate(request_for(full, width=64, height=64), session=warm)
+    silent = generate(request_for(full, width=64, height=64, sound=False), session=warm)
     assert loud.frames_sha256 == silent.frames_sha256, "the picture is the same"
     assert silent.sound is None
     heard = media.probe(loud.save(tmp_path / "loud.mp4")).sound
@@ -355,8 +366,8 @@ def test_sound_beyond_the_clip_is_cut_off() -> None:
     assert speak(Hum(), torch.zeros(1), rate=16_000, seconds=2.0).samples.shape == (16_000, 2)
 
 
-def test_a_single_frame_is_a_clip(full: Path) -> None:
-    result = generate(request_for(full, width=64, height=64, num_frames=1))
+def test_a_single_frame_is_a_clip(full: Path, warm: Session) -> None:
+    result = generate(request_for(full, width=64, height=64, num_frames=1), session=warm)
     assert result.frames.shape == (1, 64, 64, 3)
     assert result.sound is not None
     assert 0 < result.sound.seconds <= 1 / 8

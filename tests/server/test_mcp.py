@@ -19,7 +19,11 @@ from homereel.server.settings import Settings
 from tests.server.conftest import png
 from tests.server.running import working
 
-mcp = pytest.importorskip("mcp")
+
+@pytest.fixture
+def mcp() -> Any:
+    """The SDK, which costs a second to import: only a process that runs these tests pays it."""
+    return pytest.importorskip("mcp")
 
 
 async def _call(client: Any, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -30,7 +34,7 @@ async def _call(client: Any, tool: str, **arguments: Any) -> dict[str, Any]:
 
 
 @pytest.mark.anyio
-async def test_an_agent_plans_makes_and_fetches_a_film(data: Path, tmp_path: Path, at_home: None) -> None:
+async def test_an_agent_plans_makes_and_fetches_a_film(mcp: Any, data: Path, tmp_path: Path, at_home: None) -> None:
     picture = tmp_path / "first.png"
     picture.write_bytes(png())
     with JobStore.in_folder(data) as store:
@@ -54,7 +58,7 @@ async def test_an_agent_plans_makes_and_fetches_a_film(data: Path, tmp_path: Pat
 
 
 @pytest.mark.anyio
-async def test_an_agent_is_told_what_was_wrong(data: Path, at_home: None) -> None:
+async def test_an_agent_is_told_what_was_wrong(mcp: Any, data: Path, at_home: None) -> None:
     with JobStore.in_folder(data) as store:
         async with mcp.Client(make_server(store, data=data, planner=Planner(PlansHere(), any_folder=True))) as client:
             for tool, arguments, words in (
@@ -70,7 +74,7 @@ async def test_an_agent_is_told_what_was_wrong(data: Path, at_home: None) -> Non
 
 
 @pytest.mark.anyio
-async def test_an_agent_starts_it_as_a_program(data: Path) -> None:
+async def test_an_agent_starts_it_as_a_program(mcp: Any, data: Path) -> None:
     with JobStore.in_folder(data) as store:
         job = store.submit({"prompt": "a red ball"}, model="pocket")
     words = ["-m", "homereel", "mcp", "--workers", "0", "--data", str(data)]

@@ -56,6 +56,7 @@ def started(data: Path, *, workers: int) -> Iterator[Started]:
                 process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_case_27_films_of_pocket_for_the_openai_client_and_kill_9_of_the_server_loses_nothing(
     data: Path, tmp_path: Path

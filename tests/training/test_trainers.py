@@ -19,6 +19,7 @@ from homereel.training.ranks import Rank, spawn
 from homereel.training.run import Budget, MovingAverage, Run, learning_rate_factor, pack, unpack
 from homereel.training.transformer import Phase, TransformerRecipe
 from homereel.training.world import sample_scene
+from tests.training.two_ranks import two_ranks
 
 TINY_VAE = autoencoder.AutoencoderRecipe(base_dim=8, latent_channels=4, crops=(32,), num_frames=5, short_frames=5,
                                          statistics_clips=1)  # fmt: skip
@@ -177,19 +178,8 @@ def test_edges_weigh_more_than_the_wall() -> None:
     assert (weights[0, 0, 0, 10, 10] / weights[0, 0, 0, 0, 0]).item() == pytest.approx(3)
 
 
-def _two_ranks(rank: Rank, folder: Path) -> None:
-    torch.manual_seed(0)
-    net = nn.Linear(3, 2)
-    optimizer = Muon([net.weight], lr=0.1)
-    net(torch.full((1, 3), float(rank.index + 1))).sum().backward()
-    norm = rank.average_gradients(net.parameters())
-    optimizer.step()
-    (folder / f"{rank.index}.txt").write_text(f"{norm} {net.weight.tolist()} {net.weight.grad.tolist()}")  # type: ignore[union-attr]
-    assert rank.any(rank.index == 1)
-
-
 def test_two_ranks_stay_the_same(tmp_path: Path) -> None:
-    spawn(_two_ranks, tmp_path, count=2)
+    spawn(two_ranks, tmp_path, count=2)
     first, second = ((tmp_path / f"{k}.txt").read_text() for k in range(2))
     assert first == second
     assert "1.5" in first

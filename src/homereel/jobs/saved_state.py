@@ -36,10 +36,10 @@ class SavedState:
 
     def load(self) -> DenoiseState | None:
         """What an earlier worker left; None if there is nothing, or nothing that can be used."""
-        from homereel.engine.state import DenoiseState
-
         if not self._path.exists():
             return None
+        from homereel.engine.state import DenoiseState  # with torch, which a job that only begins need not wait for
+
         try:
             return DenoiseState.load(self._path)
         except MediaError as error:
