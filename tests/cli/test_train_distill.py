@@ -41,7 +41,8 @@ def test_pocket_and_its_recipe_by_default(cli: Cli, asked: list[Any]) -> None:
     assert cli("train", "distill").code == 0
     [(given, options)] = asked
     assert given == ("pocket", Path("runs/distill"))
-    assert options == {"recipe": pocket_recipe(), "prompts": None, "stages": STAGES, "shared": False}
+    wanted = {"recipe": pocket_recipe(), "prompts": None, "stages": STAGES, "shared": False, "start_from": None}
+    assert options == wanted
 
 
 def test_every_option_arrives(cli: Cli, asked: list[Any], tmp_path: Path) -> None:
@@ -49,12 +50,14 @@ def test_every_option_arrives(cli: Cli, asked: list[Any], tmp_path: Path) -> Non
     prompts.write_text("a dog")
     recipe.write_text('{"guidance": 5}')
     words = ("--folder", "here", "--minutes", "90", "--prompts", prompts, "--stage", "student", "--shared")
+    words = (*words, "--from", "another")
     assert cli("train", "distill", *words, "--recipe", recipe).code == 0
     assert cli("train", "distill", "--recipe", "large").code == 0
     (given, options), (_, large) = asked
     assert given == ("pocket", Path("here"))
     assert (options["recipe"].minutes, options["recipe"].guidance) == (90, 5)
     assert (options["prompts"], options["stages"], options["shared"]) == (prompts, ("student",), True)
+    assert options["start_from"] == "another"
     assert large["recipe"] == large_recipe()
 
 

@@ -367,7 +367,7 @@ def test_it_makes_a_clip_as_it_was_tuned(
         for fields in ({"turbo": "off"}, {"passes": "step_cache"}):
             told = make_plan(wish("tuned", **fields), session=session).warnings
             assert any("trained with sparse_attention; without it" in text for text in told)
-        assert make_plan(wish("tuned", turbo="max"), session=session).passes == (SPARSE,)
+        assert make_plan(wish("tuned", turbo="max"), session=session).passes == (SPARSE, "fused_norms")
         monkeypatch.setattr(sparse_attention, "kernel_reason", lambda *_, **__: "it has no kernel here")
         without = make_plan(wish("tuned"), session=session)
         assert without.passes == ()
