@@ -1,8 +1,9 @@
 """How true plans are: the built-in model at five sizes and lengths, each in a process of its own, told against planned.
 
 Usage: python benchmarks/plan_accuracy.py [--steps 30] [--runs 1] [--calibrate] [--json FILE]
-Peak memory is what the system counted for the process. Runs after the first are told and corrected by the ledger in
-HOMEREEL_HOME. Seconds are worth something on a quiet machine only.
+Peak memory is what the system counted for the process. With --calibrate the machine is measured right before each clip
+of the first run, since the speed of a shared one changes from minute to minute. Runs after the first are told and
+corrected by the ledger in HOMEREEL_HOME. Seconds are worth something on a quiet machine only.
 """
 
 from __future__ import annotations
@@ -32,9 +33,18 @@ print(json.dumps({"peak": most, "split": split, "plan": clip.plan.as_dict()}))
 """
 
 
-def measure(*, steps: int, runs: int, cases: tuple[tuple[int, int, int], ...] = CASES) -> list[dict[str, Any]]:
-    """A row for each run of each case, in order."""
-    return [_run(case, steps=steps, run=run) for run in range(runs) for case in cases]
+def measure(
+    *, steps: int, runs: int, calibrates: bool = False, cases: tuple[tuple[int, int, int], ...] = CASES
+) -> list[dict[str, Any]]:
+    """A row for each run of each case, in order. With `calibrates` the machine is measured before each of the first."""
+    rows = []
+    for run in range(runs):
+        for case in cases:
+            if calibrates and run == 0:
+                command = [sys.executable, "-m", "homereel", "doctor", "--calibrate"]
+                subprocess.run(command, check=True, stdout=sys.stderr)
+            rows.append(_run(case, steps=steps, run=run))
+    return rows
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -91,9 +101,7 @@ def main() -> None:
     parser.add_argument("--calibrate", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if options.calibrate:
-        subprocess.run([sys.executable, "-m", "homereel", "doctor", "--calibrate"], check=True, stdout=sys.stderr)
-    rows = measure(steps=options.steps, runs=options.runs)
+    rows = measure(steps=options.steps, runs=options.runs, calibrates=options.calibrate)
     report = {"steps": options.steps, "summary": summary(rows), "rows": rows}
     print(json.dumps(report["summary"], indent=2))
     if options.json:

@@ -38,7 +38,7 @@ def doctor(
     *,
     calibrate: Annotated[
         bool,
-        typer.Option("--calibrate", metavar="", help="Measure how fast it is, in half a minute; plans go by it then."),
+        typer.Option("--calibrate", metavar="", help="Measure how fast it is, in about a minute; plans go by it then."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON object with all of it.")] = False,
 ) -> None:

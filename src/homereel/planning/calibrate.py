@@ -1,46 +1,67 @@
-"""Measures how fast this machine is at what clips are made of, in half a minute, for `homereel doctor --calibrate`.
+"""Measures how fast this machine is at what clips are made of, for `homereel doctor --calibrate`, in about a minute.
 
-Each figure is the median of a few runs of a piece that is large enough for this machine, in the number format that it
-computes in. What cannot be measured here keeps what is known of its kind.
+Each figure is the median of a few rounds, of a piece that is large enough for this machine, in the number format in
+which it computes. What cannot be measured here keeps what is known of its kind.
 """
 
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from homereel.core.machine import Machine, Rates
 from homereel.planning.rates import known_rates
 
+_ROUNDS = 5
 _RUNS = 5
 _DISK_BYTES = 64 * 1024**2
 _SMALL_CALLS = 300
+_FIRST_CLIP = """
+import time
+import homereel.engine.generate
+from homereel.engine.session import Session
+started = time.perf_counter()
+with Session() as session:
+    family = session.family("pocket")
+    for part in family.components:
+        session.component(part, dtype="float32")
+print(time.perf_counter() - started)
+"""
 
 
 def measure_rates(machine: Machine, *, folder: Path) -> Rates:
     """Its rates, measured; a file is written in `folder` for a moment."""
+    rounds = [_round(machine, folder=folder) for _ in range(_ROUNDS)]
+    found = {field.name: statistics.median(getattr(each, field.name) for each in rounds) for field in fields(Rates)}
+    return replace(Rates(**found), measured=True)
+
+
+def _round(machine: Machine, *, folder: Path) -> Rates:
+    """All of it once. Rounds are seconds apart, so that what else the machine does for a moment decides nothing."""
     import torch
 
     dtype, device = getattr(torch, machine.dtype), machine.device
     scale = 8 if device == "cuda" else 1
-    known, matrix = known_rates(machine), _matrix(device, dtype, side=1024 * scale)
+    known, matrix = known_rates(machine), _matrix(device, dtype, features=512 * scale)
     return replace(
         known,
         matrix=matrix,
         matrix_8bit=known.matrix_8bit / known.matrix * matrix,
         attention=_attention(device, dtype, tokens=1024 * scale),
-        conv=_conv(device, dtype, side=24 * scale),
+        conv=_conv(device, dtype, side=48 * scale),
         memory=_memory(device, num_values=2**22 * scale**2),
         copy=_copy(device) if device == "cuda" else known.copy,
         disk=_disk(folder),
         call_seconds=_call(device),
         encode=_encode(folder),
-        measured=True,
+        start_seconds=known.start_seconds if device == "cuda" else _start(),
     )
 
 
@@ -58,11 +79,14 @@ def _seconds(work: Callable[[], Any], *, device: str) -> float:
     return max(1e-9, statistics.median(found[1:]))
 
 
-def _matrix(device: str, dtype: Any, *, side: int) -> float:
+def _matrix(device: str, dtype: Any, *, features: int) -> float:
+    """As layers have them: many tokens, and weights that are small against them."""
     import torch
 
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    return 2 * side**3 / _seconds(lambda: a @ b, device=device)
+    tokens, wider = 4096, 4 * features
+    x = torch.randn(tokens, features, device=device, dtype=dtype)
+    weight = torch.randn(wider, features, device=device, dtype=dtype)
+    return 2 * tokens * features * wider / _seconds(lambda: torch.nn.functional.linear(x, weight), device=device)
 
 
 def _attention(device: str, dtype: Any, *, tokens: int) -> float:
@@ -74,13 +98,20 @@ def _attention(device: str, dtype: Any, *, tokens: int) -> float:
 
 
 def _conv(device: str, dtype: Any, *, side: int) -> float:
+    """As our decoders do them, with what lies between. Operations are those of the plain way, of which a processor may
+    find a shorter one."""
     import torch
 
-    channels = 64
-    x = torch.randn(1, channels, 6, side, side, device=device, dtype=dtype)
-    weight = torch.randn(channels, channels, 3, 3, 3, device=device, dtype=dtype)
-    operations = 2 * 27 * channels**2 * x[0, 0].numel()
-    return operations / _seconds(lambda: torch.nn.functional.conv3d(x, weight, padding=1), device=device)
+    from homereel.kernels.causal_conv import CausalConv, in_layout
+
+    channels = 32
+    x = in_layout(torch.randn(1, channels, 8, side, side, device=device, dtype=dtype))
+    layer = CausalConv(torch.randn(channels, channels, 3, 3, 3, device=device, dtype=dtype), None)
+
+    def work() -> None:
+        layer(torch.nn.functional.silu(torch.nn.functional.normalize(x, dim=1)))
+
+    return 2 * 27 * channels**2 * x[0, 0].numel() / _seconds(work, device=device)
 
 
 def _memory(device: str, *, num_values: int) -> float:
@@ -109,6 +140,12 @@ def _call(device: str) -> float:
             torch.add(x, x)
 
     return _seconds(calls, device=device) / _SMALL_CALLS
+
+
+def _start() -> float:
+    """In a new process, after what any command imports: the built-in model, whose files are small."""
+    done = subprocess.run([sys.executable, "-c", _FIRST_CLIP], stdout=subprocess.PIPE, check=True)
+    return max(0.1, float(done.stdout))
 
 
 def _disk(folder: Path) -> float:

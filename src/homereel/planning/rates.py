@@ -47,7 +47,7 @@ _PINNED_COPY, _DISK, _GPU_CALL = 20e9, 1.5e9, 8e-6
 # One thread of a processor: operations in float32 (in bfloat16 with AMX), of attention and of convolutions.
 _THREAD_AMX = (1.0e12, 3.5e11, 8e11)
 _THREAD_AVX512 = (1.4e11, 5e10, 8e10)
-_THREAD_OTHER = (6e10, 2.5e10, 3.5e10)
+_THREAD_OTHER = (6e10, 2.5e10, 6e10)
 _THREAD_MEMORY, _CPU_CALL, _ENCODE, _START = 6e9, 1.2e-5, 8e6, 3.0
 
 

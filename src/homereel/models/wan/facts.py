@@ -27,6 +27,8 @@ PIECE_BYTES = 16 * 1024**2
 CARRIED = 2
 # The decoder's peak in multiples of its widest layer, measured on the CPU from 17 x 96 x 96 to 49 x 256 x 256.
 LAYERS_AT_ONCE = 11
+# The same for a clip that is decoded in one piece, of which nothing is held for a next one.
+LAYERS_OF_ONE_PIECE = 8
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ class WanFacts(FolderFacts):
         item = ITEM_BYTES[dtype]
         piece = min(frames, 1 + self.latents_at_once(width=width, height=height, item_bytes=item))
         widest = self.widest_layer_bytes((*latents[:2], piece, *latents[3:]), item_bytes=item)
-        decode_bytes = round(LAYERS_AT_ONCE * widest) + num_frames * height * width * 3
+        at_once = LAYERS_AT_ONCE if piece < frames else LAYERS_OF_ONE_PIECE
+        decode_bytes = at_once * widest + num_frames * height * width * 3
         return Shapes(
             latents=latents,
             num_tokens=num_tokens,
