@@ -50,8 +50,7 @@ def test_every_option_arrives(cli: Cli, asked: list[Any], tmp_path: Path) -> Non
     prompts.write_text("a dog")
     recipe.write_text('{"guidance": 5}')
     words = ("--folder", "here", "--minutes", "90", "--prompts", prompts, "--stage", "student", "--shared")
-    words = (*words, "--from", "another")
-    assert cli("train", "distill", *words, "--recipe", recipe).code == 0
+    assert cli("train", "distill", *words, "--from", "another", "--recipe", recipe).code == 0
     assert cli("train", "distill", "--recipe", "large").code == 0
     (given, options), (_, large) = asked
     assert given == ("pocket", Path("here"))
