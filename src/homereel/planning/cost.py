@@ -30,7 +30,7 @@ NUM_TURNS = 2
 # The share of a block's weights that every token of the clip passes; the others are for words, sound or time.
 _TOKEN_SHARE = {"wan": 0.82, "joint": 1 / 3, "two streams": 0.75}
 # Rows of features a token that a block's layers without arithmetic read and write, and how many layers it calls.
-_ROWS, _CALLS = 60, 70
+_ROWS, _CALLS, _CALLS_HERE = 60, 70, 210
 # A reader's rows of features a token at once; what it keeps of words is small beside its weights.
 _READER_BYTES_A_TOKEN = 250_000
 _ITEM_BYTES_8BIT = 1
@@ -291,8 +291,14 @@ def call_seconds(work: Workload, *, rates: Rates) -> float:
         linear / (rates.matrix_8bit if effect.eight_bit else rates.matrix)
         + attention / rates.attention
         + moved / rates.memory
-        + _CALLS * work.num_blocks * rates.call_seconds * effect.elementwise
+        + _calls(work) * work.num_blocks * rates.call_seconds * effect.elementwise
     )
+
+
+def _calls(work: Workload) -> int:
+    """Layers of a block, each of which takes its moment. A GPU does not wait for what only arranges numbers, while a
+    processor does all of it itself."""
+    return _CALLS if work.machine.device == "cuda" else _CALLS_HERE
 
 
 def _attention_operations(blocks: Blocks, *, tokens: int, features: int) -> float:
