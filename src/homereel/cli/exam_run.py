@@ -82,7 +82,7 @@ def _here(request: Request, *, session: Session, should_stop: Callable[[], bool]
 def _processes(
     request: Request, count: int, *, machine: Machine, stack: ExitStack, should_stop: Callable[[], bool]
 ) -> list[MakeFrames]:
-    """Clips of a small model come quicker from several processes with a few threads than from one with all of them."""
+    """So many processes that make clips, each with its share of the threads."""
     import tempfile
     from pathlib import Path
 

@@ -57,7 +57,7 @@ class Contest:
     turbo_plan: Plan
     together: bool
     remarks: tuple[str, ...]
-    exam_processes: int = 1
+    exam_processes: int
     """So many make an exam's clips of a side, with a thread each; one with all threads where it is 1."""
 
 

@@ -128,8 +128,7 @@ def frames_of(maker: Maker, file: Path) -> MakeFrames:
 
 @contextmanager
 def _makers(side: _Side, told: Mapping[str, Any], *, contest: Contest, start: StartSide) -> Iterator[Sequence[Maker]]:
-    """Who answers an exam's questions: the side itself, or processes of it with a thread each, which together make more
-    clips of a small model than one with all threads."""
+    """Who answers an exam's questions: the side itself, or processes of it with a thread each."""
     if contest.exam_processes == 1:
         yield (side.maker,)
         return

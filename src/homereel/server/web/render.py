@@ -28,7 +28,6 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-FIRST_PAGE = "create.html"
 PAGES = (
     ("create", "/", "Create"),
     ("drafts", "/drafts", "Drafts"),
@@ -76,7 +75,7 @@ def redirect(address: str) -> Response:
 def make_ready() -> None:
     """Compile all templates, those of the first page first; else whoever opens a page first waits for its own."""
     environment = _environment()
-    for name in (FIRST_PAGE, *sorted(each.name for each in _folder().iterdir())):
+    for name in ("create.html", *sorted(each.name for each in _folder().iterdir())):
         environment.get_template(name)
 
 
