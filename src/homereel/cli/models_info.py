@@ -84,7 +84,8 @@ def _clip_rows(clip: ClipCard) -> Iterator[tuple[str, str]]:
         clip.sampler or "",
     )
     yield "settings", ", ".join(filter(None, known))
-    yield "trained with", ", ".join(clip.passes or ())
+    from_tokens = f"; for clips from {clip.passes_from_tokens} tokens on" if clip.passes_from_tokens else ""
+    yield "trained with", ", ".join(clip.passes or ()) + from_tokens
 
 
 def _as_dict(known: ModelInfo, facts: ModelFacts | None, *, wider: list[str]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def _settled(request: Request, *, facts: ModelFacts, machine: Machine) -> Plan:
         models_for=models_for_input,
         lora_settings=settings_for(request.loras),
     )
-    own = () if request.turbo == "off" else facts.defaults.passes or ()
+    own = () if request.turbo == "off" else facts.defaults.passes_for(plan.num_tokens)
     if machine.device == "cpu":
         own = tuple(each for each in own if each != "int8_block")  # layers are unpacked when they are loaded
     passes = tuple(request.passes or own)

@@ -34,6 +34,11 @@ class Defaults:
     sigma_max: float | None = None  # where a student of rCM starts; None is as its task has it
     sigmas: tuple[float, ...] | None = None  # times that it was distilled for, where they are its own; the last is 0
     passes: tuple[str, ...] | None = None  # that it was trained with, such as tuned sparse attention
+    passes_from_tokens: int = 0  # in shorter clips those passes cost more than they save
+
+    def passes_for(self, num_tokens: int) -> tuple[str, ...]:
+        """The model's own passes in a clip of so many tokens."""
+        return (self.passes or ()) if num_tokens >= self.passes_from_tokens else ()
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def choose_passes(request: Request, plan: Plan, *, family: Family, machine: Mach
         _with_memory(plan, passes=passes, family=family, machine=machine),
         passes=tuple(each.spec for each in passes),
         exactness=worst_exactness(passes),
-        warnings=(*plan.warnings, *remarks, *_missed(passes, family=family)),
+        warnings=(*plan.warnings, *remarks, *_missed(passes, family=family, num_tokens=plan.num_tokens)),
     )
 
 
@@ -73,7 +73,7 @@ def _chosen(
     """The model's own, and what turbo adds to them."""
     if request.turbo == "off":
         return (), []
-    own, remarks = _own(family, machine=machine)
+    own, remarks = _own(family, machine=machine, num_tokens=size["num_tokens"])
     if request.turbo is None:
         return own, remarks
     choice = turbo(request.turbo, family=family, machine=machine, **size)
@@ -84,10 +84,10 @@ def _chosen(
     return parse_passes([*(each.spec for each in own), *added]), remarks
 
 
-def _own(family: Family, *, machine: Machine) -> tuple[tuple[Pass, ...], list[str]]:
+def _own(family: Family, *, machine: Machine, num_tokens: int) -> tuple[tuple[Pass, ...], list[str]]:
     """The passes that the model was trained with, as far as they can be used here."""
     usable, remarks = [], []
-    for each in parse_passes(family.defaults.passes or ()):
+    for each in parse_passes(family.defaults.passes_for(num_tokens)):
         if each.name == _IN_FILES and machine.device == "cpu":
             continue  # the layers were unpacked when they were loaded
         try:
@@ -99,8 +99,8 @@ def _own(family: Family, *, machine: Machine) -> tuple[tuple[Pass, ...], list[st
     return tuple(usable), remarks
 
 
-def _missed(passes: Sequence[Pass], *, family: Family) -> list[str]:
-    trained = any(text.startswith(_TUNED) for text in family.defaults.passes or ())
+def _missed(passes: Sequence[Pass], *, family: Family, num_tokens: int) -> list[str]:
+    trained = any(text.startswith(_TUNED) for text in family.defaults.passes_for(num_tokens))
     if not trained or any(each.name == _TUNED for each in passes):
         return []
     return [f"{family.model} was trained with {_TUNED}; without it a clip is not what the model could make"]

@@ -14,7 +14,7 @@ from homereel.weights.model_folder import read_json
 
 CARD_FILE = "homereel.json"
 # Settings that not every model has.
-_OPTIONAL = ("guidance_2", "sigma_max", "sigmas", "passes")
+_OPTIONAL = ("guidance_2", "sigma_max", "sigmas", "passes", "passes_from_tokens")
 
 
 class _Card(BaseModel):
@@ -50,6 +50,7 @@ class ClipCard(_Card):
     sigma_max: SigmaMax | None = None  # where a student of rCM starts
     sigmas: Sigmas | None = None  # times of its own, the last one 0
     passes: tuple[str, ...] | None = None  # that it was trained with, in the words that choose them
+    passes_from_tokens: int | None = Field(default=None, ge=0)  # shorter clips are made without them
 
     def over(self, defaults: Defaults) -> Defaults:
         """These values, and `defaults` where one is left out."""
@@ -57,9 +58,9 @@ class ClipCard(_Card):
 
     def settled(self) -> Defaults:
         """The same with nothing left out, as the card of a model that can run has it."""
-        values = self.model_dump()
-        left_out = [name for name, value in values.items() if value is None and name not in _OPTIONAL]
-        assert not left_out, f"left out: {left_out}"
+        values = self.model_dump(exclude_none=True)
+        left_out = ClipCard.model_fields.keys() - values.keys() - set(_OPTIONAL)
+        assert not left_out, f"left out: {sorted(left_out)}"
         return Defaults(**values)
 
 
