@@ -148,7 +148,7 @@ def _train(rank: Rank, task: Task) -> None:
     family, teacher, texts = _teacher(rank, task)
     if rank.is_first:
         lay_out(_folder(task.model), task.student)
-        write_card(task.student, times=recipe.times)
+        write_card(task.student, times=recipe.times, sampler=recipe.sampler)
     buffers = {name: tensor.detach().clone() for name, tensor in _stored_buffers(teacher.network).items()}
 
     def save(weights: dict[str, Tensor]) -> None:

@@ -22,6 +22,7 @@ from homereel.training.distill import STAGES
 from homereel.training.distillation.flow import Noisy
 from homereel.training.distillation.recipe import (
     DistillRecipe,
+    LossName,
     Part,
     Phase,
     Size,
@@ -77,13 +78,15 @@ def test_from_a_model_to_its_student_which_carries_sparse_attention(tiny_model_d
     with pytest.raises(InvalidRequest, match="exists"):
         merge_models(student, sparse, tiny_model_dir, merged)
 
-    still = replace(TINY, minutes=0.01, phases=(Phase(1.0, {"trajectory": Part(1)}, rate=0.0),))
+    losses: dict[LossName, Part] = {"trajectory": Part(1), "straight": Part(1)}
+    still = replace(TINY, minutes=0.01, phases=(Phase(1.0, losses, rate=0.0),), sampler="rcm-ode")
     again = distill.distill(
         str(tiny_model_dir), tmp_path / "again", recipe=still, start_from=str(merged), on_line=lines.append
     )
     begun, weights = (load_file(next((folder / "transformer").glob("diff*.safetensors"))) for folder in (merged, again))
     assert begun.keys() == weights.keys()
     assert all(torch.equal(begun[name], weights[name]) for name in begun)
+    assert model_facts(str(again)).defaults.sampler == "rcm-ode"
 
 
 def test_a_student_of_another_network_is_no_kin(tiny_model_dir: Path, tmp_path: Path) -> None:

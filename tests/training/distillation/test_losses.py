@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from homereel.sampling import SolverState, euler_step, given_schedule, rcm_times
 from homereel.training.distillation import losses
@@ -126,6 +127,37 @@ def test_a_rollout_takes_the_samplers_steps() -> None:
                 x = (1 - times[step + 1]) * clip + times[step + 1] * noises[step + 1]
     torch.testing.assert_close(made.detach(), clip)
     assert made.requires_grad
+
+
+def test_a_rollout_with_one_noise_goes_straight_along_the_flow() -> None:
+    student, times = tiny_wan(), rcm_times(3)
+    noise, conditions = clips(0), words(2)
+    made = losses.rollout(student, [noise], times[:-1], conditions)
+    x = times[0] * noise
+    with torch.no_grad():
+        for time, after in itertools.pairwise(times):
+            told = torch.tensor([float(torch.tensor(time * 1000).bfloat16())] * 2)
+            x = x - (time - after) * student(x, told, conditions.text_BLD, return_dict=False)[0]
+    torch.testing.assert_close(made.detach(), x)
+    assert made.requires_grad
+
+
+def test_on_a_straight_line_the_right_answer_is_its_end() -> None:
+    """What knows noise and clip of each line loses nothing, at the start too, where x holds nothing of the clip."""
+    clip, noise, start = clips(0), clips(1), 0.98765
+    for time in (start, 0.6):
+        asked: list[Tensor] = []
+
+        class Knows(nn.Module):
+            def forward(self, x: Tensor, timestep: Tensor, text: Tensor, return_dict: bool = False) -> tuple[Tensor]:
+                asked.append(x)  # noqa: B023
+                return ((x - clip) / time,)  # noqa: B023
+
+        way = Noisy(clip, noise, torch.full((2,), time), words(2))
+        assert losses.straight_loss(Knows(), way, start=start).item() < 1e-5
+        expected = time * noise if time == start else (1 - time) * clip + time * noise
+        torch.testing.assert_close(asked[0], expected)
+        assert losses.straight_loss(Gaussian(), way, start=start).item() > 0.1
 
 
 def test_matching_pulls_from_what_the_critic_sees_to_what_the_teacher_sees() -> None:

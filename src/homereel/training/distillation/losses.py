@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from homereel.sampling import renoised
+from homereel.sampling import rcm_step
 from homereel.training.distillation.flow import TOLD, Conditions, Noisy, Teacher, picture, spread, velocity
 
 HUBER = 0.01
@@ -22,6 +22,17 @@ HUBER = 0.01
 def trajectory_loss(student: Any, x: Tensor, time_B: Tensor, conditions: Conditions, *, end: Tensor) -> Tensor:
     """From a point of the teacher's way straight to the way's end (Luhman and Luhman 2021, arXiv 2101.02388)."""
     return distance(picture(student, x, time_B, conditions, told=TOLD), end)
+
+
+def straight_loss(student: Any, way: Noisy, *, start: float) -> Tensor:
+    """From the straight line between a cached way's noise and its end to that end (reflow, Liu et al. 2022).
+
+    What steps along its own flow walks on such lines, arXiv 2209.03003, so that each noise keeps its clip. From
+    `start` on there is no clip in x, x = time * noise, as in sampling.
+    """
+    at_start = spread(way.time_B >= start)
+    x = torch.where(at_start, spread(way.time_B) * way.noise, way.x)
+    return distance(picture(student, x, way.time_B, way.conditions, told=TOLD), way.clip)
 
 
 def consistency_loss(student: Any, given: Noisy, *, teacher: Teacher, gap: float) -> Tensor:
@@ -48,15 +59,18 @@ def guidance_loss(student: Any, given: Noisy, *, teacher: Teacher) -> Tensor:
 def rollout(student: Any, noises: Sequence[Tensor], times: Sequence[float], conditions: Conditions) -> Tensor:
     """The student's clip after as many steps of its sampler as there are times; only the last step has gradients.
 
-    Pure noise is the start: x = times[0] * noise, as in sampling.
+    Pure noise is the start: x = times[0] * noise, as in sampling. With a noise for each time the steps are stochastic,
+    with the first noise alone they go straight along the flow.
     """
-    x, clip = times[0] * noises[0], noises[0]
+    x = times[0] * noises[0]
+    last = len(times) - 1
     for index, time in enumerate(times):
-        if index:
-            x = renoised(clip, noises[index], sigma=time)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and index == len(times) - 1):
-            clip = picture(student, x, x.new_full((len(x),), time), conditions, told=TOLD)
-    return clip
+        with torch.set_grad_enabled(torch.is_grad_enabled() and index == last):
+            flow = velocity(student, x, x.new_full((len(x),), time), conditions, told=TOLD)
+            after = 0.0 if index == last else times[index + 1]
+            fresh = noises[index + 1] if after and len(noises) > 1 else None
+            x = rcm_step(x, flow, sigma=time, next_sigma=after, noise=fresh)
+    return x
 
 
 def match_loss(made: Noisy, *, teacher: Teacher, critic: Any) -> Tensor:

@@ -12,7 +12,7 @@ from homereel.core.errors import InvalidRequest
 from homereel.sampling import rcm_times
 from homereel.training.distillation.continuous import Derivative
 
-LossName = Literal["trajectory", "consistency", "continuous", "guidance", "match", "deceive"]
+LossName = Literal["trajectory", "straight", "consistency", "continuous", "guidance", "match", "deceive"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class DistillRecipe:
     negative_prompt: str = ""
     times: tuple[float, ...] = rcm_times(4)
     """The student's, the last one 0; the first k of them are visited in k steps."""
+    sampler: Literal["rcm", "rcm-ode"] = "rcm"
+    """How it steps: with fresh noise, or straight along its flow."""
     exit_shares: tuple[float, ...] = (0.4, 0.2, 0.15, 0.25)
     """How often `match` looks at the clip after 1, 2, … steps."""
     sizes: tuple[Size, ...] = ()
@@ -123,21 +125,15 @@ def pocket_recipe() -> DistillRecipe:
     """For the built-in model, on two CPU cores in two or three hours.
 
     First the student learns the teacher's cached ways, which is steep and free of noise, and, where its own
-    sampler asks, to agree with the teacher's next step. Then a critic makes sharp what is still a mean of many clips,
-    while cached ways hold the diversity. docs/distillation.md tells why.
+    sampler asks, to agree with the teacher's next step. Then it learns to walk straight to their ends, as its sampler
+    does, so that each noise keeps its clip. docs/distillation.md tells why.
     """
     return DistillRecipe(
         phases=(
-            Phase(0.4, {"trajectory": Part(6), "consistency": Part(2, 0.5)}, rate=1.5e-3),
-            Phase(
-                1.0,
-                {"match": Part(6), "trajectory": Part(3, 0.5)},
-                rate=2.5e-4,
-                momentum=0.85,
-                critic_rate=1e-3,
-                critic_first=40,
-            ),
+            Phase(0.65, {"trajectory": Part(8), "consistency": Part(2, 0.5)}, rate=1.5e-3),
+            Phase(1.0, {"straight": Part(5), "trajectory": Part(2)}, rate=6e-4),
         ),
+        sampler="rcm-ode",
         sizes=(Size(96, 96, 33, 0.9), Size(144, 80, 33, 0.1)),
     )
 

@@ -17,6 +17,7 @@ from homereel.training.distillation.losses import (
     guidance_loss,
     match_loss,
     rollout,
+    straight_loss,
     trajectory_loss,
 )
 from homereel.training.distillation.recipe import DistillRecipe, LossName, Part, Phase
@@ -132,7 +133,11 @@ class Work:
             x, time_B = self._started(drawn)
             return trajectory_loss(student, x, time_B, Conditions(drawn.text_BLD), end=drawn.clip)
         drawn = self._draw(part.clips, chance)
-        time_B = self._student_times(part.clips, chance.own) if name == "consistency" else self._times(part.clips)
+        own_times = name in ("consistency", "straight")
+        time_B = self._student_times(part.clips, chance.own) if own_times else self._times(part.clips)
+        if name == "straight":
+            way = Noisy(drawn.clip, drawn.x, time_B.to(drawn.x), Conditions(drawn.text_BLD))
+            return straight_loss(student, way, start=recipe.times[0])
         given = Noisy(drawn.clip, torch.randn_like(drawn.clip), time_B, self._conditions(drawn, chance))
         if name == "consistency":
             return consistency_loss(student, given, teacher=self.teacher, gap=recipe.gap)
@@ -202,7 +207,8 @@ class Work:
             texts = self.cache.texts
             chosen = [chance.own.randrange(len(texts.prompts)) for _ in range(count)]
             conditions = Conditions(texts.states(chosen).to(self.rank.device))
-        noises = [torch.randn(count, *chance.shape, device=self.rank.device) for _ in range(num_steps)]
+        num_noises = num_steps if self.recipe.sampler == "rcm" else 1
+        noises = [torch.randn(count, *chance.shape, device=self.rank.device) for _ in range(num_noises)]
         clip = rollout(self.learners.student.network, noises, times[:num_steps], conditions)
         return _Made(clip, conditions, num_steps)
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from homereel.core.request import SamplerName
 from homereel.models.card import CARD_FILE
 from homereel.sampling import rcm_times
 
@@ -47,12 +48,12 @@ def write_weights(state: Mapping[str, Tensor], target: Path) -> None:
     partial.replace(folder / _WEIGHTS)
 
 
-def write_card(target: Path, *, times: tuple[float, ...]) -> None:
+def write_card(target: Path, *, times: tuple[float, ...], sampler: SamplerName) -> None:
     """homereel.json: the teacher's, with the student's steps, no guidance, and its times where they are its own."""
     path = target / CARD_FILE
     card: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"schema": 1}
     num_steps = len(times) - 1
-    clip = {**card.get("defaults", {}), "steps": num_steps, "guidance": 1.0, "sampler": "rcm"}
+    clip = {**card.get("defaults", {}), "steps": num_steps, "guidance": 1.0, "sampler": sampler}
     clip.pop("guidance_2", None)
     if num_steps > 4 or times != rcm_times(num_steps):
         clip["sigmas"] = list(times)
