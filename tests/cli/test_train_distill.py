@@ -80,11 +80,12 @@ def test_what_is_wrong_is_told(cli: Cli, asked: list[Any], words: tuple[str, ...
 
 
 def test_sparse_tuning_takes_a_size(cli: Cli, asked: list[Any]) -> None:
-    assert cli("train", "sparse", "--size", "208x112", "--ratio", "0.2", "--minutes", "30").code == 0
+    done = cli("train", "sparse", "--size", "208x112", "--ratio", "0.2", "--first-layers", "0", "--minutes", "30")
+    assert done.code == 0, done.err
     [(given, options)] = asked
     assert given == ("pocket", Path("runs/sparse"))
     recipe = options["recipe"]
-    assert (recipe.size, recipe.ratio, recipe.minutes) == (Size(208, 112, 33), 0.2, 30)
+    assert (recipe.size, recipe.ratio, recipe.first_layers, recipe.minutes) == (Size(208, 112, 33), 0.2, 0, 30)
 
 
 def test_merging_finds_models(cli: Cli, asked: list[Any], tiny_model_dir: Path) -> None:

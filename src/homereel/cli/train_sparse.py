@@ -30,6 +30,10 @@ def train_sparse(
             "--ratio", min=0.001, max=1.0, metavar="R", help="The share of blocks that is kept, 0.15 usually."
         ),
     ] = None,
+    first_layers: Annotated[
+        int | None,
+        typer.Option("--first-layers", min=0, metavar="N", help="So many layers stay dense, 1 usually."),
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option("--size", metavar="WxH", help="Clips to tune on, such as 208x208; the model's own by default."),
@@ -68,6 +72,8 @@ def train_sparse(
         recipe = replace(recipe, minutes=minutes)
     if ratio is not None:
         recipe = replace(recipe, ratio=ratio)
+    if first_layers is not None:
+        recipe = replace(recipe, first_layers=first_layers)
     if size is not None:
         from homereel.models.registry import model_facts
 

@@ -188,7 +188,7 @@ def _caption(rank: Rank, task: SparseTask) -> None:
 def _clips(task: SparseTask, family: Family) -> Trajectories | DrawnClips:
     if task.are_drawn:
         return DrawnClips(task.clips / "cache", task.folder, shapes=_shapes(task, family))
-    return Trajectories(task.clips / "trajectories", Texts(task.clips))
+    return Trajectories(task.clips / "trajectories", Texts(task.clips), shapes=_shapes(task, family))
 
 
 def _shapes(task: SparseTask, family: Family) -> list[tuple[int, ...]]:

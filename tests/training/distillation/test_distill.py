@@ -31,6 +31,7 @@ from homereel.training.distillation.recipe import (
     read_recipe,
 )
 from homereel.training.distillation.texts import Texts, encode_prompts, prompts_of
+from homereel.training.distillation.trajectories import Trajectories
 from homereel.training.merge import merge_models, merge_weights
 from homereel.training.sparse_tuning import PROJECTIONS_FILE, SparseRecipe, make_sparse, sparse_loss, tune_sparse
 from tests.training.distillation.toy import normal, words
@@ -246,6 +247,22 @@ def test_drawn_clips_serve_for_tuning(tiny_model_dir: Path, tmp_path: Path) -> N
         assert torch.equal(caption, clips.texts.states([row])[0])
     with pytest.raises(InvalidRequest, match="no clips of this --size; its latents are 4x2x"):
         tune_sparse(model, tmp_path / "b", recipe=replace(recipe, size=Size(64, 96, 5)), clips=world)
+
+
+def test_of_a_teachers_clips_those_of_the_size_are_tuned_on(tiny_model_dir: Path, tmp_path: Path) -> None:
+    model, made = str(tiny_model_dir), tmp_path / "run"
+    two = replace(TINY, sizes=(Size(32, 32, 5), Size(64, 32, 5)), num_clips=32, teacher_times=(1 - 1e-6, 0.0))
+    distill.distill(model, made, recipe=two, stages=("prompts", "trajectories"), on_line=lambda _: None)
+    folder, texts = made / "trajectories", Texts(made)
+    shapes = {Trajectories(folder, texts).shape(random.Random(seed)) for seed in range(40)}
+    assert len(shapes) == 2
+    for shape in shapes:
+        ways = Trajectories(folder, texts, shapes=[shape])
+        assert 0 < len(ways) < len(Trajectories(folder, texts))
+        assert {ways.shape(random.Random(seed)) for seed in range(40)} == {shape}
+    recipe = SparseRecipe(ratio=0.5, batch_size=1, minutes=0.005, size=Size(96, 96, 5))
+    with pytest.raises(InvalidRequest, match="no clips of this --size; its latents are 4x2x"):
+        tune_sparse(model, tmp_path / "sla", recipe=recipe, clips=made, on_line=lambda _: None)
 
 
 def test_merging_adds_what_the_tuning_changed() -> None:
