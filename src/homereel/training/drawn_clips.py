@@ -7,7 +7,6 @@ serves. A shape is that of latents: C channels, T frames, H height, W width.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -24,35 +23,40 @@ from homereel.training.world import describe
 Shape = tuple[int, ...]
 
 
-def caption_clips(clips: Path, folder: Path, *, family: Any, shapes: Sequence[Shape] = ()) -> None:
-    """Encode a caption of each clip in the cache `clips` into `folder`, once. Raises InvalidRequest if there is no clip
-    of these shapes."""
+def caption_clips(clips: Path, folder: Path, *, family: Any) -> None:
+    """Encode a caption of each clip in the cache `clips` into `folder`, once."""
     if (folder / FILE).exists():
         return
     cache, rng = Cache(clips), random.Random("captions")
-    captions = [describe(scene, rng) for name in _names(cache, shapes) for scene in cache.scenes[name]]
-    if not captions:
-        held = ", ".join(sorted("x".join(map(str, _shape(cache, name))) for name in cache.scenes)) or "nothing"
-        raise InvalidRequest(f"--clips: {clips} has no clips of this --size; its latents are {held}", field="clips")
+    captions = [describe(scene, rng) for name in sorted(cache.scenes) for scene in cache.scenes[name]]
     encoder = family.load("text_encoder", device="cpu", dtype="float32")
     encode_prompts(family, encoder, captions, folder, negative="")
 
 
+def cached_shapes(clips: Path) -> list[Shape]:
+    """Of the latents in the cache `clips`."""
+    return _shapes(Cache(clips))
+
+
 class DrawnClips:
-    """The cached clips of some shapes (all by default) with their captions, which lie in `folder`.
+    """The cached clips with their captions, which lie in `folder`.
 
     Raises InvalidRequest if there are others than those that were captioned.
     """
 
-    def __init__(self, clips: Path, folder: Path, *, shapes: Sequence[Shape] = ()) -> None:
+    def __init__(self, clips: Path, folder: Path) -> None:
         self._cache, self.texts = Cache(clips), Texts(folder)
-        self._names = _names(self._cache, shapes)
+        self._names = sorted(self._cache.scenes)
         counts = [len(self._cache.scenes[name]) for name in self._names]
         if sum(counts) != len(self.texts.prompts):
             raise InvalidRequest(
                 f"--clips: {clips} has other clips than when this tuning began; name a new --folder", field="clips"
             )
         self._firsts = dict(zip(self._names, accumulate(counts, initial=0), strict=False))
+
+    def shapes(self) -> list[Shape]:
+        """Those that there are."""
+        return _shapes(self._cache)
 
     def shape(self, rng: random.Random) -> Shape:
         """The shape of a clip drawn at random."""
@@ -68,8 +72,8 @@ class DrawnClips:
         return Drawn(torch.randn_like(clips), torch.ones(count), clips, words)
 
 
-def _names(cache: Cache, shapes: Sequence[Shape]) -> list[str]:
-    return sorted(name for name in cache.scenes if not shapes or _shape(cache, name) in shapes)
+def _shapes(cache: Cache) -> list[Shape]:
+    return sorted({_shape(cache, name) for name in cache.scenes})
 
 
 def _shape(cache: Cache, name: str) -> Shape:

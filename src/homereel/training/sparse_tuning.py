@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from homereel.training.distillation.recipe import DistillRecipe, Size
 from homereel.training.distillation.student import TRANSFORMER, lay_out, write_weights
 from homereel.training.distillation.texts import Texts
 from homereel.training.distillation.trajectories import Trajectories
-from homereel.training.drawn_clips import DrawnClips, caption_clips
+from homereel.training.drawn_clips import DrawnClips, Shape, cached_shapes, caption_clips
 from homereel.training.learner import Learner, make_learner
 from homereel.training.plot import plot_log
 from homereel.training.ranks import Rank, default_rank_count, spawn
@@ -57,7 +58,9 @@ class SparseRecipe:
     """log(noise / clip) is normal with this mean and spread."""
     average_decay: float = 0.999
     size: Size | None = None
-    """Clips to tune on; by default the model's standard clip."""
+    """Clips to tune on; by default any that are cached."""
+    dense_share: float = 0.0
+    """How often attention is whole, on clips of any size: what is tuned then stays good without the pass, too."""
     num_clips: int = 256
     cache_share: float = 0.25
     minutes: float = 60.0
@@ -104,6 +107,7 @@ def tune_sparse(
         caching = _caching_recipe(family, recipe, sizes=sizes)
         distill(model, folder, recipe=caching, prompts=prompts, stages=("prompts", "trajectories"), on_line=on_line)
     task = SparseTask(model, folder, recipe, clips or folder, shared)
+    _check_size(task, family)
     if task.are_drawn:
         spawn(_caption, task, count=1)
     on_line("sparse: starts")
@@ -114,7 +118,9 @@ def tune_sparse(
 def default_sparse_recipe(model: str) -> SparseRecipe:
     """A small network takes larger steps."""
     small = bool(model_family(model).vocabulary())
-    return replace(SparseRecipe(), rate=3e-4, average_decay=0.995, warm_up_steps=20) if small else SparseRecipe()
+    if not small:
+        return SparseRecipe()
+    return SparseRecipe(rate=3e-4, average_decay=0.995, warm_up_steps=20, dense_share=0.3)
 
 
 def _caching_recipe(family: Family, recipe: SparseRecipe, *, sizes: tuple[Size, ...]) -> DistillRecipe:
@@ -128,10 +134,15 @@ def _caching_recipe(family: Family, recipe: SparseRecipe, *, sizes: tuple[Size, 
     )
 
 
-def make_sparse(network: Any, family: Family, *, ratio: float, first_layers: int) -> Any:
-    """Let a network's blocks attend sparsely, in place, with projections that learn; returns the network."""
+def make_sparse(
+    network: Any, family: Family, *, ratio: float, first_layers: int, progress: Progress | None = None
+) -> Any:
+    """Let a network's blocks attend sparsely, in place, with projections that learn; returns the network.
+
+    While `progress` is early, attention is whole.
+    """
     kind, head_size = LAYOUTS[family.block_facts.layout], family.block_facts.head_size
-    always = Progress(first_share=0.0)
+    progress = progress or Progress(first_share=0.0)
     for index, block in enumerate(family.blocks(network)):
         attention: Any = block.attn1  # type: ignore[attr-defined,unused-ignore]
         made = kind.from_processor(attention.processor)
@@ -141,7 +152,7 @@ def make_sparse(network: Any, family: Family, *, ratio: float, first_layers: int
             del attention.proj_l
         if index >= first_layers:
             projection.requires_grad_(True)
-            made.attend = partial(attend_sparsely, ratio=ratio, tuned=True, eight_bit=False, progress=always)
+            made.attend = partial(attend_sparsely, ratio=ratio, tuned=True, eight_bit=False, progress=progress)
         attention.set_processor(made)
     return network
 
@@ -157,9 +168,8 @@ def sparse_loss(sparse: Any, given: Noisy, *, dense: Any) -> Tensor:
 def _tune(rank: Rank, task: SparseTask) -> None:
     recipe, family = task.recipe, model_family(task.model)
     dense: Any = family.load("transformer", device=str(rank.device), dtype="float32")
-    network = make_sparse(
-        copy.deepcopy(dense).requires_grad_(True), family, ratio=recipe.ratio, first_layers=recipe.first_layers
-    )
+    network, progress = copy.deepcopy(dense).requires_grad_(True), Progress(first_share=0.0)
+    make_sparse(network, family, ratio=recipe.ratio, first_layers=recipe.first_layers, progress=progress)
     if task.shared:
         share_out(network, family.blocks(network), rank)
     learner = make_learner(
@@ -170,9 +180,9 @@ def _tune(rank: Rank, task: SparseTask) -> None:
         shared=task.shared,
         betas=(0.9, 0.999),
     )
-    cache = _clips(task, family)
+    tuning = Tuning(learner, dense, progress, _clips(task), _shape(task, family))
     budget, run = Budget(seconds=60 * recipe.minutes), Run(task.folder / "tuning", rank)
-    train_sparse(rank, recipe, budget, run, learner=learner, dense=dense, cache=cache)
+    train_sparse(rank, recipe, budget, run, tuning)
     weights = learner.averaged()
     if rank.is_first:
         save_sparse(weights, network, model=task.model, target=task.folder / "sparse", recipe=recipe)
@@ -182,55 +192,77 @@ def _tune(rank: Rank, task: SparseTask) -> None:
 def _caption(rank: Rank, task: SparseTask) -> None:
     if rank.is_first:
         family = model_family(task.model)
-        caption_clips(task.clips / "cache", task.folder, family=family, shapes=_shapes(task, family))
+        caption_clips(task.clips / "cache", task.folder, family=family)
 
 
-def _clips(task: SparseTask, family: Family) -> Trajectories | DrawnClips:
+def _clips(task: SparseTask) -> Trajectories | DrawnClips:
     if task.are_drawn:
-        return DrawnClips(task.clips / "cache", task.folder, shapes=_shapes(task, family))
-    return Trajectories(task.clips / "trajectories", Texts(task.clips), shapes=_shapes(task, family))
+        return DrawnClips(task.clips / "cache", task.folder)
+    return Trajectories(task.clips / "trajectories", Texts(task.clips))
 
 
-def _shapes(task: SparseTask, family: Family) -> list[tuple[int, ...]]:
-    """Of the latents that are asked for; none if any will do."""
+def _shape(task: SparseTask, family: Family) -> Shape | None:
+    """Of the latents that are asked for, None if any will do."""
     if (size := task.recipe.size) is None:
-        return []
+        return None
     asked = {"width": size.width, "height": size.height, "num_frames": size.num_frames}
-    return [family.shapes(**asked, dtype="float32").latents[1:]]
+    return tuple(family.shapes(**asked, dtype="float32").latents[1:])
 
 
-def train_sparse(
-    rank: Rank,
-    recipe: SparseRecipe,
-    budget: Budget,
-    run: Run,
-    *,
-    learner: Learner,
-    dense: Any,
-    cache: Trajectories | DrawnClips,
-) -> None:
+def _check_size(task: SparseTask, family: Family) -> None:
+    """Raises InvalidRequest if no clip has the size that is asked for."""
+    there = cached_shapes(task.clips / "cache") if task.are_drawn else _clips(task).shapes()
+    wanted = _shape(task, family)
+    if wanted is not None and wanted not in there:
+        held = ", ".join("x".join(map(str, each)) for each in there) or "nothing"
+        raise InvalidRequest(
+            f"--clips: {task.clips} has no clips of this --size; its latents are {held}", field="clips"
+        )
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The network that learns and the one it is compared with; clips, and the shape of those to attend sparsely in."""
+
+    learner: Learner
+    dense: Any
+    progress: Progress
+    clips: Trajectories | DrawnClips
+    shape: Shape | None
+
+    def draw(self, rank: Rank, recipe: SparseRecipe, *, step: int) -> Noisy:
+        """The clips of a step, and whether attention is whole in it, on which all ranks agree."""
+        common = random.Random(f"shape {recipe.seed} {step}")
+        self.progress.early = common.random() < recipe.dense_share
+        any_shape = self.clips.shape(common)
+        shape = any_shape if self.progress.early else self.shape or any_shape
+        count = recipe.batch_size * max(1, prod(self.shape or shape) // prod(shape))  # small clips cost little
+        rng = random.Random(f"sparse {recipe.seed} {rank.index} {step}")
+        torch.manual_seed(rng.getrandbits(31))
+        drawn = self.clips.draw(rng, count, shape=shape, start_share=1.0, lowest_time=1.0).to(rank.device)
+        normal = torch.randn(count) * recipe.noise_spread + recipe.noise_mean
+        time_B = torch.sigmoid(normal).clamp(0.01, 0.995).to(rank.device)
+        return Noisy(drawn.clip, torch.randn_like(drawn.clip), time_B, Conditions(drawn.text_BLD))
+
+
+def train_sparse(rank: Rank, recipe: SparseRecipe, budget: Budget, run: Run, tuning: Tuning) -> None:
     """Train until the budget is spent."""
+    learner, losses = tuning.learner, dict[str, float]()
     if (saved := run.load()) is not None:
         learner.restore(saved[0], "sparse")
         budget.resume(step=saved[1]["step"], spent_seconds=saved[1]["spent_seconds"])
-    smooth: float | None = None
     while not rank.any(budget.share() >= 1):
-        rng = random.Random(f"sparse {recipe.seed} {rank.index} {budget.step}")
-        torch.manual_seed(rng.getrandbits(31))
-        shape = cache.shape(random.Random(f"shape {recipe.seed} {budget.step}"))
-        drawn = cache.draw(rng, recipe.batch_size, shape=shape, start_share=1.0, lowest_time=1.0).to(rank.device)
-        normal = torch.randn(recipe.batch_size) * recipe.noise_spread + recipe.noise_mean
-        time_B = torch.sigmoid(normal).clamp(0.01, 0.995).to(rank.device)
-        given = Noisy(drawn.clip, torch.randn_like(drawn.clip), time_B, Conditions(drawn.text_BLD))
+        given = tuning.draw(rank, recipe, step=budget.step)
         with rank.autocast():
-            loss = sparse_loss(learner.network, given, dense=dense)
+            loss = sparse_loss(learner.network, given, dense=tuning.dense)
         loss.backward()
+        kind = "dense" if tuning.progress.early else "loss"
+        losses[kind] = losses.get(kind, loss.item()) * 0.95 + loss.item() * 0.05
         rate = learning_rate_factor(budget.share(), budget.step, warm_up_steps=recipe.warm_up_steps, floor=0.1)
         norm = learner.step(rank, rate=recipe.rate * rate, momentum=0.9, step=budget.step)
         budget.step += 1
-        smooth = loss.item() if smooth is None else smooth + (loss.item() - smooth) * 0.05
         if (budget.step - 1) % LOG_EVERY == 0:
-            run.log(budget, loss=smooth, norm=norm)
+            run.log(budget, **losses, norm=norm)
         if rank.any(run.due()):
             _checkpoint(run, learner, budget)
     _checkpoint(run, learner, budget)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from homereel.core.errors import InvalidRequest, WeightsError
 from homereel.core.protocols import Family
 from homereel.models.registry import model_facts, model_family
 from homereel.passes import apply_passes, parse_passes
+from homereel.passes.steps import Progress
 from homereel.sampling import rcm_times
 from homereel.training import distill, latents, sparse_tuning
 from homereel.training.distill import STAGES
@@ -32,8 +35,17 @@ from homereel.training.distillation.recipe import (
 )
 from homereel.training.distillation.texts import Texts, encode_prompts, prompts_of
 from homereel.training.distillation.trajectories import Trajectories
+from homereel.training.learner import make_learner
 from homereel.training.merge import merge_models, merge_weights
-from homereel.training.sparse_tuning import PROJECTIONS_FILE, SparseRecipe, make_sparse, sparse_loss, tune_sparse
+from homereel.training.ranks import Rank
+from homereel.training.sparse_tuning import (
+    PROJECTIONS_FILE,
+    SparseRecipe,
+    Tuning,
+    make_sparse,
+    sparse_loss,
+    tune_sparse,
+)
 from tests.training.distillation.toy import normal, words
 
 TINY = DistillRecipe(
@@ -249,20 +261,38 @@ def test_drawn_clips_serve_for_tuning(tiny_model_dir: Path, tmp_path: Path) -> N
         tune_sparse(model, tmp_path / "b", recipe=replace(recipe, size=Size(64, 96, 5)), clips=world)
 
 
-def test_of_a_teachers_clips_those_of_the_size_are_tuned_on(tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_clips_of_a_size_are_sparse_and_whole_attention_is_kept_on_all(tiny_model_dir: Path, tmp_path: Path) -> None:
     model, made = str(tiny_model_dir), tmp_path / "run"
     two = replace(TINY, sizes=(Size(32, 32, 5), Size(64, 32, 5)), num_clips=32, teacher_times=(1 - 1e-6, 0.0))
     distill.distill(model, made, recipe=two, stages=("prompts", "trajectories"), on_line=lambda _: None)
-    folder, texts = made / "trajectories", Texts(made)
-    shapes = {Trajectories(folder, texts).shape(random.Random(seed)) for seed in range(40)}
-    assert len(shapes) == 2
-    for shape in shapes:
-        ways = Trajectories(folder, texts, shapes=[shape])
-        assert 0 < len(ways) < len(Trajectories(folder, texts))
-        assert {ways.shape(random.Random(seed)) for seed in range(40)} == {shape}
+    clips = Trajectories(made / "trajectories", Texts(made))
+    small, large = clips.shapes()
+    network: Any = torch.nn.Linear(1, 1)
+    tuning = Tuning(make_learner(network, optimizer="adamw"), network, Progress(first_share=0.0), clips, large)
+    seen = set()
+    for step in range(60):
+        given = tuning.draw(Rank(), SparseRecipe(batch_size=2, dense_share=0.5), step=step)
+        seen.add((tuning.progress.early, tuple(given.clip.shape)))
+    assert seen == {(False, (2, *large)), (True, (2, *large)), (True, (4, *small))}
+
     recipe = SparseRecipe(ratio=0.5, batch_size=1, minutes=0.005, size=Size(96, 96, 5))
     with pytest.raises(InvalidRequest, match="no clips of this --size; its latents are 4x2x"):
         tune_sparse(model, tmp_path / "sla", recipe=recipe, clips=made, on_line=lambda _: None)
+    assert not (tmp_path / "sla").exists()
+
+
+def test_while_attention_is_whole_nothing_is_left_out(tiny_model_dir: Path) -> None:
+    family = model_family(str(tiny_model_dir))
+    dense = family.load("transformer", device="cpu", dtype="float32")
+    progress = Progress(first_share=0.0)
+    network = make_sparse(copy.deepcopy(dense), family, ratio=0.5, first_layers=0, progress=progress)
+    with torch.no_grad():
+        for block in network.blocks:
+            block.attn1.processor.proj_l.bias.add_(0.5)
+    given = Noisy(normal(2, 4, 2, 4, 4), normal(2, 4, 2, 4, 4, seed=1), torch.tensor([0.3, 0.8]), words(2))
+    assert sparse_loss(network, given, dense=dense).item() > 1e-6
+    progress.early = True
+    assert sparse_loss(network, given, dense=dense).item() < 1e-9
 
 
 def test_merging_adds_what_the_tuning_changed() -> None:

@@ -9,7 +9,7 @@ Shape letters: N clips of a shard, S steps, B batch, C channels, T latent frames
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from homereel.core.errors import HomereelError, InvalidRequest
+from homereel.core.errors import HomereelError
 from homereel.sampling import SolverState, given_schedule, unipc_step
 from homereel.training.distillation.flow import Conditions, Teacher
 from homereel.training.distillation.recipe import DistillRecipe
@@ -114,12 +114,9 @@ class Drawn:
 
 
 class Trajectories:
-    """The shards of a folder, grouped by the shape of their latents; with `shapes` only those of these.
+    """The shards of a folder, grouped by the shape of their latents. Raises HomereelError for one without clips."""
 
-    Raises HomereelError for a folder without clips, InvalidRequest if none has such a shape.
-    """
-
-    def __init__(self, folder: Path, texts: Texts, *, shapes: Sequence[tuple[int, ...]] = ()) -> None:
+    def __init__(self, folder: Path, texts: Texts) -> None:
         from safetensors import safe_open
 
         self.texts = texts
@@ -133,18 +130,17 @@ class Trajectories:
             rows.extend((file, row, prompts, times) for row in range(shape[0]))
         if not self._groups:
             raise HomereelError(f"{folder} holds no clips of the teacher; run the stage trajectories first")
-        if shapes:
-            held = ", ".join("x".join(map(str, shape)) for shape in sorted(self._groups))
-            self._groups = {shape: rows for shape, rows in self._groups.items() if shape in shapes}
-            if not self._groups:
-                raise InvalidRequest(f"{folder} has no clips of this --size; its latents are {held}", field="clips")
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in self._groups.values())
 
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Those that there are (C, T, H, W)."""
+        return sorted(self._groups)
+
     def shape(self, rng: random.Random) -> tuple[int, ...]:
-        """The shape (C, T, H, W) of a clip drawn at random."""
-        shapes = sorted(self._groups)
+        """The shape of a clip drawn at random."""
+        shapes = self.shapes()
         return rng.choices(shapes, [len(self._groups[shape]) for shape in shapes])[0]
 
     def draw(
