@@ -20,7 +20,7 @@ PROMPT = "a red ball bounces on a green floor"
 @pytest.mark.parametrize("steps", [4, 2, 1])
 def test_few_steps_show_what_was_asked(steps: int, tmp_path: Path) -> None:
     clip = homereel.generate(PROMPT, model="pocket-turbo", seed=7, steps=steps)
-    assert (clip.plan.steps, clip.plan.guidance, clip.plan.sampler) == (steps, 1.0, "rcm")
+    assert (clip.plan.steps, clip.plan.guidance, clip.plan.sampler) == (steps, 1.0, "rcm-ode")
     assert not clip.plan.warnings
     reading = read_clip(clip.frames, fps=clip.fps)
     assert (reading.color, reading.floor, reading.motion) == ("red", "green", "bounce")

@@ -33,7 +33,9 @@ POCKET = (
         download_bytes=0,
         open_vocabulary=False,
         max_sequence_length=32,
-        defaults=ClipCard(width=96, height=96, num_frames=33, fps=16, steps=4, guidance=1.0, shift=2.0, sampler="rcm"),
+        defaults=ClipCard(
+            width=96, height=96, num_frames=33, fps=16, steps=4, guidance=1.0, shift=2.0, sampler="rcm-ode"
+        ),
         rank=-1,
         supported=True,
     ),
