@@ -103,8 +103,7 @@ def tune_sparse(
     if family.block_facts.layout not in LAYOUTS or family.block_facts.layout != "wan":
         raise InvalidRequest(f"{model} cannot be tuned to sparse attention: its blocks are not Wan's", field="model")
     if clips is None:
-        sizes = () if recipe.size is None else (recipe.size,)
-        caching = _caching_recipe(family, recipe, sizes=sizes)
+        caching = _caching_recipe(family, recipe, sizes=_sizes(family, recipe))
         distill(model, folder, recipe=caching, prompts=prompts, stages=("prompts", "trajectories"), on_line=on_line)
     task = SparseTask(model, folder, recipe, clips or folder, shared)
     _check_size(task, family)
@@ -121,6 +120,15 @@ def default_sparse_recipe(model: str) -> SparseRecipe:
     if not small:
         return SparseRecipe()
     return SparseRecipe(rate=3e-4, average_decay=0.995, warm_up_steps=20, dense_share=0.3)
+
+
+def _sizes(family: Family, recipe: SparseRecipe) -> tuple[Size, ...]:
+    """Of the clips to make: the size to attend sparsely in, and the model's own where whole attention is kept there."""
+    clip = family.defaults
+    own = Size(clip.width, clip.height, clip.num_frames)
+    if recipe.size is None:
+        return ()
+    return (recipe.size, own) if recipe.dense_share and recipe.size != own else (recipe.size,)
 
 
 def _caching_recipe(family: Family, recipe: SparseRecipe, *, sizes: tuple[Size, ...]) -> DistillRecipe:

@@ -281,6 +281,30 @@ def test_clips_of_a_size_are_sparse_and_whole_attention_is_kept_on_all(tiny_mode
     assert not (tmp_path / "sla").exists()
 
 
+def test_a_teacher_makes_clips_of_its_own_size_to_keep_whole_attention_on(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Asked(Exception):
+        """The sizes of the clips to make; nothing is made here."""
+
+    def ask(*_: Any, recipe: DistillRecipe, **__: Any) -> None:
+        raise Asked(recipe.sizes)
+
+    monkeypatch.setattr(sparse_tuning, "distill", ask)
+    own = model_facts(str(tiny_model_dir)).defaults
+    for recipe, sizes in (
+        (SparseRecipe(), ()),
+        (SparseRecipe(size=Size(96, 96, 5)), (Size(96, 96, 5),)),
+        (
+            SparseRecipe(size=Size(96, 96, 5), dense_share=0.3),
+            (Size(96, 96, 5), Size(own.width, own.height, own.num_frames)),
+        ),
+    ):
+        with pytest.raises(Asked) as asked:
+            tune_sparse(str(tiny_model_dir), tmp_path / "sla", recipe=recipe, on_line=lambda _: None)
+        assert asked.value.args == (sizes,)
+
+
 def test_while_attention_is_whole_nothing_is_left_out(tiny_model_dir: Path) -> None:
     family = model_family(str(tiny_model_dir))
     dense = family.load("transformer", device="cpu", dtype="float32")
