@@ -130,8 +130,8 @@ def pocket_recipe() -> DistillRecipe:
     """
     return DistillRecipe(
         phases=(
-            Phase(0.65, {"trajectory": Part(8), "consistency": Part(2, 0.5)}, rate=1.5e-3),
-            Phase(1.0, {"straight": Part(5), "trajectory": Part(2)}, rate=6e-4),
+            Phase(0.7, {"trajectory": Part(8), "consistency": Part(2, 0.5)}, rate=1.5e-3),
+            Phase(1.0, {"straight": Part(5), "trajectory": Part(2)}, rate=8e-4),
         ),
         sampler="rcm-ode",
         sizes=(Size(96, 96, 33, 0.9), Size(144, 80, 33, 0.1)),
