@@ -105,7 +105,7 @@ def full_precision(
     blocks: dict[str, Any] = {name: sizes[name] for name in ("block_q", "block_k")}
     exact = [x.float().requires_grad_() for x in (q, k, v)]
     wanted_sparse = reference(exact[0], exact[1], exact[2], **sizes)
-    _, wanted_lse = cpu.forward(q.float(), k.float(), v.float(), kept, **blocks, save=True)
+    _, wanted_lse = cpu.forward(q.float(), k.float(), v.float(), kept, **blocks)
     wanted_grads = torch.autograd.grad(wanted_sparse, exact, upstream.float())
     grads = triton.backward(upstream, q, k, v, kept, sparse_BLHD=sparse, lse_BHL=lse, **blocks)
     found = {"out": (out, wanted), "sparse": (sparse, wanted_sparse), "plain": (plain, wanted_sparse)}

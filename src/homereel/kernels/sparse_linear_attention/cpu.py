@@ -18,9 +18,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from homereel.kernels.sparse_linear_attention.blocks import num_blocks_of
-from homereel.kernels.sparse_linear_attention.linear import linear_branch
+from homereel.kernels.sparse_linear_attention.linear import add_linear_branch
 
-CHUNK = 8  # query blocks at a time
+CHUNK = 16  # query blocks at a time
+# Heads of the linear branch at a time: so many numbers of each of q, k and v, or one head if it has more.
+TOGETHER = 2**18
 
 
 @dataclass(frozen=True)
@@ -50,38 +52,77 @@ class Rows:
         return table.index_select(0, places.flatten()).view(len(rows), -1, self.q_RSD.shape[-1])
 
 
+def attend(
+    q_BLHD: Tensor,
+    k_BLHD: Tensor,
+    v_BLHD: Tensor,
+    kept_BHQT: Tensor,
+    *,
+    block_q: int,
+    block_k: int,
+    weight: Tensor | None,
+    bias: Tensor | None,
+) -> Tensor:
+    """o_s + proj(o_l), or o_s alone without a weight, (B, L, H, D): all that is needed where nothing is learnt."""
+    batch, length = q_BLHD.shape[:2]
+    table = make_rows(q_BLHD, k_BLHD, v_BLHD, kept_BHQT, block_q=block_q, block_k=block_k)
+    out_RSD = torch.empty_like(table.q_RSD)
+    for rows, tokens in table.chunks():
+        q, k, v = table.q_RSD[rows], table.gather(table.k_table, rows), table.gather(table.v_table, rows)
+        out_RSD.index_copy_(0, rows, _attended(q, k[:, :tokens], v[:, :tokens]))
+    if weight is not None:
+        _add_to_blocks(out_RSD, table, num_heads=batch * q_BLHD.shape[2], weight=weight, bias=bias)
+    return to_tokens(out_RSD, batch=batch, length=length)
+
+
+def _attended(q_RSD: Tensor, k_RGD: Tensor, v_RGD: Tensor) -> Tensor:
+    """Attention of each row. In float32 on a CPU, so short rows are faster as two products of matrices."""
+    if q_RSD.dtype != torch.float32 or q_RSD.device.type != "cpu":
+        return F.scaled_dot_product_attention(q_RSD.unsqueeze(1), k_RGD.unsqueeze(1), v_RGD.unsqueeze(1)).squeeze(1)
+    scores_RSG = torch.bmm(q_RSD, k_RGD.mT).mul_(q_RSD.shape[-1] ** -0.5)
+    return torch.bmm(scores_RSG.softmax(-1), v_RGD)
+
+
+def _add_to_blocks(out_RSD: Tensor, table: Rows, *, num_heads: int, weight: Tensor, bias: Tensor | None) -> None:
+    """Add proj(o_l) in place, some heads at a time; a projection that is still zero costs nothing but its bias."""
+    if bias is not None:
+        out_RSD += bias.to(out_RSD.dtype)
+    if not weight.any():
+        return
+    size = out_RSD.shape[-1]
+    blocks = (x.view(num_heads, -1, size)[:, : table.length] for x in (out_RSD, table.q_RSD, table.k_table, table.v_table))
+    at_once = max(1, TOGETHER // (table.length * size))
+    for out, q, k, v in zip(*(x.split(at_once) for x in blocks), strict=True):
+        add_linear_branch(out, q, k, v, weight_ED=weight)
+
+
 def forward(
-    q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, kept_BHQT: Tensor, *, block_q: int, block_k: int, save: bool
+    q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, kept_BHQT: Tensor, *, block_q: int, block_k: int
 ) -> tuple[Tensor, Tensor]:
-    """The sparse part (B, L, H, D), and the log-sum-exp of its scores (B, H, L), which is empty unless `save`."""
+    """The sparse part (B, L, H, D) and the log-sum-exp of its scores (B, H, L), which gradients need."""
     batch, length, heads, size = q_BLHD.shape
     table = make_rows(q_BLHD, k_BLHD, v_BLHD, kept_BHQT, block_q=block_q, block_k=block_k)
     out_RSD = torch.empty_like(table.q_RSD)
-    lse_RS = out_RSD.new_empty(out_RSD.shape[:2] if save else 0, dtype=accumulator(q_BLHD.dtype))
+    lse_RS = out_RSD.new_empty(out_RSD.shape[:2], dtype=accumulator(q_BLHD.dtype))
     for rows, tokens in table.chunks():
         q, k, v = table.q_RSD[rows], table.gather(table.k_table, rows), table.gather(table.v_table, rows)
         k, v = k[:, :tokens], v[:, :tokens]
-        if save:
-            scores_RSG = (q @ k.mT).to(lse_RS.dtype) * size**-0.5
-            lse_RS[rows] = scores_RSG.logsumexp(-1)
-            attended = (scores_RSG - lse_RS[rows].unsqueeze(-1)).exp().to(v.dtype) @ v
-        else:
-            attended = F.scaled_dot_product_attention(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1)).squeeze(1)
+        scores_RSG = (q @ k.mT).to(lse_RS.dtype) * size**-0.5
+        lse_RS[rows] = scores_RSG.logsumexp(-1)
+        attended = (scores_RSG - lse_RS[rows].unsqueeze(-1)).exp().to(v.dtype) @ v
         out_RSD.index_copy_(0, rows, attended)
-    lse = lse_RS.view(batch, heads, -1)[:, :, :length].contiguous() if save else lse_RS
+    lse = lse_RS.view(batch, heads, -1)[:, :, :length].contiguous()
     return to_tokens(out_RSD, batch=batch, length=length), lse
 
 
-def add_linear_branch(
+def with_linear_branch(
     out_BLHD: Tensor, q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, *, weight: Tensor, bias: Tensor | None
 ) -> Tensor:
-    """out + proj(o_l), a head at a time; a projection that is still zero costs nothing but its bias."""
-    if not weight.any():
-        return out_BLHD if bias is None else out_BLHD + bias.to(out_BLHD.dtype)
-    total_BLHD = out_BLHD.clone()
-    for head in range(q_BLHD.shape[2]):
-        q, k, v = (x[:, :, head] for x in (q_BLHD, k_BLHD, v_BLHD))
-        total_BLHD[:, :, head] += linear_branch(q, k, v, weight_ED=weight, bias_E=bias)
+    """out + proj(o_l) in new memory, a head at a time; what is learnt from must stay as it was."""
+    total_BLHD = out_BLHD.clone() if bias is None else out_BLHD + bias.to(out_BLHD.dtype)
+    if weight.any():
+        for head in range(q_BLHD.shape[2]):
+            add_linear_branch(*(x[:, :, head] for x in (total_BLHD, q_BLHD, k_BLHD, v_BLHD)), weight_ED=weight)
     return total_BLHD
 
 

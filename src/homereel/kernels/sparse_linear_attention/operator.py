@@ -70,15 +70,15 @@ def _gathered(
     save: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     kept = block_map(q, k, num_kept=num_kept, block_q=block_q, block_k=block_k)
-    sparse, lse = cpu.forward(q, k, v, kept, block_q=block_q, block_k=block_k, save=save)
+    sizes = {"block_q": block_q, "block_k": block_k}
     if not save:
-        kept = kept.new_empty(0)
+        out = cpu.attend(q, k, v, kept, **sizes, weight=proj_weight, bias=proj_bias)
+        return out, out.new_empty(0), _no_lse(q), kept.new_empty(0)
+    sparse, lse = cpu.forward(q, k, v, kept, **sizes)
     if proj_weight is None:
         return sparse, sparse.new_empty(0), lse, kept
-    out = cpu.add_linear_branch(sparse, q, k, v, weight=proj_weight, bias=proj_bias)
-    if not save:
-        return out, sparse.new_empty(0), lse, kept
-    return out, sparse.clone() if out is sparse else sparse, lse, kept
+    out = cpu.with_linear_branch(sparse, q, k, v, weight=proj_weight, bias=proj_bias)
+    return out, sparse, lse, kept
 
 
 def _no_lse(q: Tensor) -> Tensor:
