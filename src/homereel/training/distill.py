@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,18 +19,20 @@ from homereel.core.protocols import Family
 from homereel.models.registry import model_family, model_folder
 from homereel.training.distillation.flow import Teacher
 from homereel.training.distillation.recipe import DistillRecipe, large_recipe, pocket_recipe
-from homereel.training.distillation.student import TRANSFORMER, lay_out, write_card, write_weights
+from homereel.training.distillation.student import TRANSFORMER, lay_out, write_card, write_projections, write_weights
 from homereel.training.distillation.texts import FILE, Texts, encode_prompts, prompts_of
 from homereel.training.distillation.trainer import train_student
 from homereel.training.distillation.trajectories import Trajectories, fill_trajectories
 from homereel.training.plot import plot_log
 from homereel.training.ranks import Rank, default_rank_count, spawn
 from homereel.training.run import Budget, Run
+from homereel.training.sparse_network import make_sparse
 from homereel.weights.model_folder import ModelFolder
 from homereel.weights.safetensors_file import read_header
 
 Stage = Literal["prompts", "trajectories", "student"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+_PROJECTIONS = (".attn1.proj_l.", ".attn1.processor.proj_l.")  # of tuned attention: as loaded, and where they learn
 
 
 @dataclass(frozen=True)
@@ -148,11 +151,13 @@ def _train(rank: Rank, task: Task) -> None:
     family, teacher, texts = _teacher(rank, task)
     if rank.is_first:
         lay_out(_folder(task.model), task.student)
-        write_card(task.student, times=recipe.times, sampler=recipe.sampler)
+        write_card(task.student, times=recipe.times, sampler=recipe.sampler, sparse=recipe.sparse)
     buffers = {name: tensor.detach().clone() for name, tensor in _stored_buffers(teacher.network).items()}
 
     def save(weights: dict[str, Tensor]) -> None:
         write_weights({**weights, **buffers}, task.student)
+        if recipe.sparse is not None:
+            write_projections(weights, task.student, ratio=recipe.sparse.ratio, first_layers=recipe.sparse.first_layers)
         plot_log(task.folder / "training")
 
     train_student(
@@ -167,6 +172,7 @@ def _train(rank: Rank, task: Task) -> None:
         save=save,
         shared=task.shared,
         start=None if task.start_from is None else _weights(task.start_from, rank=rank),
+        adapt=None if recipe.sparse is None else partial(make_sparse, family=family, **vars(recipe.sparse)),
     )
 
 
@@ -180,7 +186,7 @@ def _teacher(rank: Rank, task: Task) -> tuple[Family, Teacher, Texts]:
 
 def _weights(model: str, *, rank: Rank) -> dict[str, Tensor]:
     network: Any = model_family(model).load(TRANSFORMER, device=str(rank.device), dtype="float32")
-    return {name: tensor for name, tensor in network.state_dict().items() if ".proj_l." not in name}
+    return {name.replace(*_PROJECTIONS): tensor for name, tensor in network.state_dict().items()}
 
 
 def _stored_buffers(network: Any) -> dict[str, Tensor]:

@@ -12,8 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from homereel.core.errors import InvalidRequest, WeightsError
-from homereel.training.distillation.student import TRANSFORMER, lay_out, write_weights
-from homereel.training.sparse_tuning import PROJECTIONS_FILE
+from homereel.training.distillation.student import PROJECTIONS_FILE, TRANSFORMER, lay_out, write_weights
 from homereel.weights.model_folder import ModelFolder
 
 

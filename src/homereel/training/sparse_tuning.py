@@ -11,7 +11,6 @@ import copy
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,12 @@ from torch import Tensor
 from homereel.core.errors import InvalidRequest
 from homereel.core.protocols import Family
 from homereel.models.registry import model_family, model_folder
-from homereel.passes.sparse_attention import LAYOUTS, attend_sparsely
+from homereel.passes.sparse_attention import LAYOUTS
 from homereel.passes.steps import Progress
 from homereel.training.distill import default_recipe, distill
 from homereel.training.distillation.flow import Conditions, Noisy, velocity
 from homereel.training.distillation.recipe import DistillRecipe, Size
-from homereel.training.distillation.student import TRANSFORMER, lay_out, write_weights
+from homereel.training.distillation.student import lay_out, write_projections, write_weights
 from homereel.training.distillation.texts import Texts
 from homereel.training.distillation.trajectories import Trajectories
 from homereel.training.drawn_clips import DrawnClips, Shape, cached_shapes, caption_clips
@@ -36,9 +35,8 @@ from homereel.training.plot import plot_log
 from homereel.training.ranks import Rank, default_rank_count, spawn
 from homereel.training.run import Budget, Run, learning_rate_factor
 from homereel.training.sharding import share_out
-from homereel.weights.model_folder import TUNED_ATTENTION
+from homereel.training.sparse_network import make_sparse
 
-PROJECTIONS_FILE = f"{TRANSFORMER}/{TUNED_ATTENTION}.safetensors"
 LOG_EVERY = 10
 
 
@@ -140,29 +138,6 @@ def _caching_recipe(family: Family, recipe: SparseRecipe, *, sizes: tuple[Size, 
         minutes=recipe.minutes,
         seed=recipe.seed,
     )
-
-
-def make_sparse(
-    network: Any, family: Family, *, ratio: float, first_layers: int, progress: Progress | None = None
-) -> Any:
-    """Let a network's blocks attend sparsely, in place, with projections that learn; returns the network.
-
-    While `progress` is early, attention is whole.
-    """
-    kind, head_size = LAYOUTS[family.block_facts.layout], family.block_facts.head_size
-    progress = progress or Progress(first_share=0.0)
-    for index, block in enumerate(family.blocks(network)):
-        attention: Any = block.attn1  # type: ignore[attr-defined,unused-ignore]
-        made = kind.from_processor(attention.processor)
-        projection = made.add_projection(head_size, device=next(attention.parameters()).device)
-        if (before := getattr(attention, "proj_l", None)) is not None:  # it was tuned before, and is tuned on
-            projection.load_state_dict(before.state_dict())
-            del attention.proj_l
-        if index >= first_layers:
-            projection.requires_grad_(True)
-            made.attend = partial(attend_sparsely, ratio=ratio, tuned=True, eight_bit=False, progress=progress)
-        attention.set_processor(made)
-    return network
 
 
 def sparse_loss(sparse: Any, given: Noisy, *, dense: Any) -> Tensor:
@@ -283,13 +258,9 @@ def _checkpoint(run: Run, learner: Learner, budget: Budget) -> None:
 
 def save_sparse(weights: dict[str, Tensor], network: Any, *, model: str, target: Path, recipe: SparseRecipe) -> None:
     """The tuned transformer in the model's own layout, and beside it the projections, where loading finds them."""
-    from safetensors.torch import save_file
-
     found = model_folder(model)
     assert found is not None, "the model was loaded"
-    projections = {name: tensor.float().cpu() for name, tensor in weights.items() if ".proj_l." in name}
     lay_out(found.path, target)
     buffers = {name: t for name, t in network.state_dict().items() if name not in weights}
     write_weights({**weights, **buffers}, target)
-    metadata = {"format": "pt", "ratio": f"{recipe.ratio:g}", "first_layers": str(recipe.first_layers)}
-    save_file({name: t.contiguous() for name, t in projections.items()}, target / PROJECTIONS_FILE, metadata)
+    write_projections(weights, target, ratio=recipe.ratio, first_layers=recipe.first_layers)

@@ -33,16 +33,16 @@ from homereel.training.distillation.recipe import (
     pocket_recipe,
     read_recipe,
 )
+from homereel.training.distillation.student import PROJECTIONS_FILE
 from homereel.training.distillation.texts import Texts, encode_prompts, prompts_of
 from homereel.training.distillation.trajectories import Trajectories
 from homereel.training.learner import make_learner
 from homereel.training.merge import merge_models, merge_weights
 from homereel.training.ranks import Rank
+from homereel.training.sparse_network import make_sparse
 from homereel.training.sparse_tuning import (
-    PROJECTIONS_FILE,
     SparseRecipe,
     Tuning,
-    make_sparse,
     sparse_loss,
     tune_sparse,
 )

@@ -90,7 +90,9 @@ def _add_to_blocks(out_RSD: Tensor, table: Rows, *, num_heads: int, weight: Tens
     if not weight.any():
         return
     size = out_RSD.shape[-1]
-    blocks = (x.view(num_heads, -1, size)[:, : table.length] for x in (out_RSD, table.q_RSD, table.k_table, table.v_table))
+    blocks = (
+        x.view(num_heads, -1, size)[:, : table.length] for x in (out_RSD, table.q_RSD, table.k_table, table.v_table)
+    )
     at_once = max(1, TOGETHER // (table.length * size))
     for out, q, k, v in zip(*(x.split(at_once) for x in blocks), strict=True):
         add_linear_branch(out, q, k, v, weight_ED=weight)

@@ -53,6 +53,25 @@ class Size:
     share: float = 1.0
 
 
+@dataclass(frozen=True)
+class Sparse:
+    """The student's attention keeps the share `ratio` of its blocks, but in the first layers and in shorter clips.
+
+    What is left out comes back through projections that learn with it.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    ratio: float = 0.15
+    first_layers: int = 1
+    from_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio <= 1 or self.first_layers < 0:
+            raise InvalidRequest(
+                "recipe: sparse: ratio is more than 0 and at most 1, first_layers a count from 0", field="recipe"
+            )
+
+
 # The teacher's own steps: 16, dense where clips are laid out, and through the student's times.
 TEACHER_TIMES = (
     1 - 1e-6, 0.985, 0.963, 0.93378, 0.897, 0.8529, 0.803, 0.746, 0.68, 0.60898, 0.53, 0.445, 0.355, 0.262, 0.17,
@@ -77,6 +96,8 @@ class DistillRecipe:
     """How often `match` looks at the clip after 1, 2, … steps."""
     sizes: tuple[Size, ...] = ()
     """By default the teacher's standard clip."""
+    sparse: Sparse | None = None
+    """By default the student attends to everything."""
     teacher_times: tuple[float, ...] = TEACHER_TIMES
     num_prompts: int = 6000
     num_clips: int = 3000

@@ -14,9 +14,14 @@ from torch import Tensor
 
 from homereel.core.request import SamplerName
 from homereel.models.card import CARD_FILE
+from homereel.passes.sparse_attention import SparseAttention
 from homereel.sampling import rcm_times
+from homereel.training.distillation.recipe import Sparse
+from homereel.weights.model_folder import TUNED_ATTENTION
 
 TRANSFORMER = "transformer"
+PROJECTIONS_FILE = f"{TRANSFORMER}/{TUNED_ATTENTION}.safetensors"
+_PROJECTION = ".proj_l."
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -41,15 +46,28 @@ def write_weights(state: Mapping[str, Tensor], target: Path) -> None:
     short = {
         name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
         for name, tensor in state.items()
-        if ".proj_l." not in name
+        if _PROJECTION not in name
     }
     partial = folder / f".{_WEIGHTS}.partial"
     save_file(short, partial, {"format": "pt"})
     partial.replace(folder / _WEIGHTS)
 
 
-def write_card(target: Path, *, times: tuple[float, ...], sampler: SamplerName) -> None:
-    """homereel.json: the teacher's, with the student's steps, no guidance, and its times where they are its own."""
+def write_projections(state: Mapping[str, Tensor], target: Path, *, ratio: float, first_layers: int) -> None:
+    """Those of sparse attention, in float32 beside the transformer's weights, where loading finds them."""
+    from safetensors.torch import save_file
+
+    found = {name: tensor.detach().float().cpu().contiguous() for name, tensor in state.items() if _PROJECTION in name}
+    partial = target / TRANSFORMER / f".{TUNED_ATTENTION}.partial"
+    save_file(found, partial, {"format": "pt", "ratio": f"{ratio:g}", "first_layers": str(first_layers)})
+    partial.replace(target / PROJECTIONS_FILE)
+
+
+def write_card(target: Path, *, times: tuple[float, ...], sampler: SamplerName, sparse: Sparse | None = None) -> None:
+    """homereel.json: the teacher's, with what the student's clips need.
+
+    That is its steps, no guidance, its times where they are its own, and the sparse attention that it was trained with.
+    """
     path = target / CARD_FILE
     card: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"schema": 1}
     num_steps = len(times) - 1
@@ -57,6 +75,9 @@ def write_card(target: Path, *, times: tuple[float, ...], sampler: SamplerName) 
     clip.pop("guidance_2", None)
     if num_steps > 4 or times != rcm_times(num_steps):
         clip["sigmas"] = list(times)
+    if sparse is not None:
+        own = SparseAttention(ratio=sparse.ratio, first_layers=sparse.first_layers, first_steps=0.0)
+        clip["passes"], clip["passes_from_tokens"] = [own.spec], sparse.from_tokens
     card["defaults"] = clip
     path.unlink(missing_ok=True)  # it may be a link to the teacher's
     path.write_text(json.dumps(card, indent=2) + "\n")

@@ -35,13 +35,17 @@ def train_student(
     save: Callable[[dict[str, Tensor]], None],
     shared: bool = False,
     start: Mapping[str, Tensor] | None = None,
+    adapt: Callable[[Any], Any] | None = None,
 ) -> None:
     """Train until the budget is spent; `save` gets the student's averaged weights now and then and at the end.
 
     `blocks` tells a network's blocks. With `shared`, student and critic are shared out among the ranks. `start` are
-    the weights that the student begins with, the teacher's by default.
+    the weights that the student begins with, the teacher's by default; `adapt` changes its network before it learns.
     """
-    learners = _learners(rank, recipe, teacher, blocks=blocks, text_dim=cache.texts.dim, shared=shared, start=start)
+    text_dim = cache.texts.dim
+    learners = _learners(
+        rank, recipe, teacher, blocks=blocks, text_dim=text_dim, shared=shared, start=start, adapt=adapt
+    )
     progress = Progress()
     if (saved := run.load()) is not None:
         for name, learner in learners.named().items():
@@ -86,13 +90,16 @@ def _learners(
     text_dim: int,
     shared: bool,
     start: Mapping[str, Tensor] | None,
+    adapt: Callable[[Any], Any] | None,
 ) -> Learners:
     """Student and critic start as the teacher, or the student as told; the critic is only there if a phase needs it."""
 
-    def copied(*, average_decay: float | None, start: Mapping[str, Tensor] | None = None) -> Learner:
+    def copied(*, average_decay: float | None, is_student: bool = False) -> Learner:
         network = copy.deepcopy(teacher.network).float().requires_grad_(True)
-        if start is not None:
-            network.load_state_dict(start, strict=False)  # projections of sparse attention are left as they are
+        if is_student and adapt is not None:
+            network = adapt(network)
+        if is_student and start is not None:
+            network.load_state_dict(start, strict=False)  # projections of sparse attention may be left as they are
         if recipe.gradient_checkpointing:
             network.enable_gradient_checkpointing()
         if shared:
@@ -107,7 +114,7 @@ def _learners(
         )
 
     needed: set[LossName] = {name for phase in recipe.phases for name in phase.losses}
-    learners = Learners(copied(average_decay=recipe.average_decay, start=start))
+    learners = Learners(copied(average_decay=recipe.average_decay, is_student=True))
     if "match" in needed:
         learners.critic = copied(average_decay=None)
     if "deceive" in needed:
