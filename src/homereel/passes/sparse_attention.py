@@ -24,6 +24,7 @@ from homereel.passes.attention import SelfAttention, StreamSelfAttention, WanSel
 from homereel.passes.blocks import Changes, blocks_of, part_of
 from homereel.passes.steps import Progress, watch_steps
 from homereel.passes.technique import Technique, number, refuse_setting, setting, yes_or_no
+from homereel.passes.token_order import ORDERS, PLAIN, reorder_tokens
 from homereel.weights.safetensors_file import read_header
 
 LAYOUTS: Mapping[str, type[SelfAttention]] = {"wan": WanSelfAttention, "two streams": StreamSelfAttention}
@@ -42,7 +43,8 @@ class SparseAttention(Technique):
 
     The first layers, and the first share of a clip's steps, where the picture is laid out, stay dense. `weights` is a
     safetensors file with the projections of a tuned model; one that has them in its folder needs none. `eight_bit`
-    multiplies in 8 bits, on GPUs only.
+    multiplies in 8 bits, on GPUs only. `order` says how tokens follow each other, and so which lie in one block:
+    frames, rows, columns (`thw`), or another order of these.
     """
 
     name: ClassVar[str] = "sparse_attention"
@@ -53,6 +55,7 @@ class SparseAttention(Technique):
     ratios: tuple[float, ...] = setting((), read=_shares, write=lambda values: "+".join(map(number, values)))
     weights: Path | None = setting(None, read=Path)  # noqa: RUF009
     eight_bit: bool = setting(False, read=yes_or_no, write=lambda value: "yes" if value else "no")
+    order: str = setting(PLAIN, read=str)
 
     def __post_init__(self) -> None:
         for share in (self.ratio, *self.ratios):
@@ -60,6 +63,9 @@ class SparseAttention(Technique):
                 raise refuse_setting(self.name, f"{share:g} of the blocks cannot be kept; give more than 0, at most 1")
         if not 0 <= self.first_steps <= 1 or self.first_layers < 0:
             raise refuse_setting(self.name, "first_steps is a share from 0 to 1, first_layers a count from 0")
+
+        if self.order not in ORDERS:
+            raise refuse_setting(self.name, f"order is one of {', '.join(ORDERS)}, not {self.order!r}")
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -74,6 +80,8 @@ class SparseAttention(Technique):
             )
         if self.ratios and len(self.ratios) != blocks.num_blocks:
             raise refuse_setting(self.name, f"{len(self.ratios)} ratios for the {blocks.num_blocks} layers")
+        if self.order != PLAIN and (blocks.layout != "wan" or blocks.num_side_blocks):
+            raise refuse_setting(self.name, f"tokens of {family.model} have one order only; leave order out")
         if self.weights is not None:
             self._check_weights(family)
         reason = kernel_reason(machine, head_size=blocks.head_size, eight_bit=self.eight_bit)
@@ -105,6 +113,7 @@ class SparseAttention(Technique):
                         progress=progress,
                     )
                 changes.set_processor(attention, made)
+            changes.then(reorder_tokens(component, family, order=self.order, name=self.name))
             changes.then(watch_steps(component, progress))
         except BaseException:
             changes.undo()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from homereel.core.protocols import Family
 from homereel.passes.sparse_attention import LAYOUTS, attend_sparsely
 from homereel.passes.steps import Progress
+from homereel.passes.token_order import PLAIN, reorder_tokens
 
 
 def make_sparse(
@@ -19,11 +20,13 @@ def make_sparse(
     ratio: float,
     first_layers: int,
     from_tokens: int = 0,
+    order: str = PLAIN,
     progress: Progress | None = None,
 ) -> Any:
     """Let a network's blocks attend sparsely, in place, with projections that learn; returns the network.
 
-    In clips of fewer than `from_tokens` tokens, and while `progress` is early, attention is whole.
+    `order` is that of the tokens, as in the pass. In clips of fewer than `from_tokens` tokens, and while `progress` is
+    early, attention is whole.
     """
     kind, head_size = LAYOUTS[family.block_facts.layout], family.block_facts.head_size
     progress = progress or Progress(first_share=0.0)
@@ -40,6 +43,7 @@ def make_sparse(
                 _attend_long, ratio=ratio, tuned=True, eight_bit=False, progress=progress, from_tokens=from_tokens
             )
         attention.set_processor(made)
+    reorder_tokens(network, family, order=order, name="sparse_attention")
     return network
 
 

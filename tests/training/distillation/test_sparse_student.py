@@ -22,7 +22,7 @@ from tests.training.distillation.toy import normal
 RECIPE = DistillRecipe(
     phases=(Phase(1.0, {"straight": Part(2), "trajectory": Part(1)}, rate=1e-2),),
     sampler="rcm-ode",
-    sparse=Sparse(ratio=0.1, first_layers=1, from_tokens=64),
+    sparse=Sparse(ratio=0.1, first_layers=1, from_tokens=64, order="wth"),
     teacher_times=(1 - 1e-6, 0.5, 0.0),
     num_prompts=4,
     num_clips=16,
@@ -43,7 +43,7 @@ def test_its_long_clips_are_made_with_what_it_learnt(tiny_model_dir: Path, tmp_p
     assert projections["blocks.1.attn1.processor.proj_l.weight"].any()
     assert not projections["blocks.0.attn1.processor.proj_l.weight"].any()  # of a layer that stays dense
     facts = model_facts(str(student))
-    assert facts.defaults.passes == ("sparse_attention:0.1:first_steps=0",)
+    assert facts.defaults.passes == ("sparse_attention:0.1:first_steps=0:order=wth",)
     assert facts.defaults.passes_from_tokens == 64
     long = homereel.generate("a red ball", model=str(student), width=192, height=192, num_frames=5, seed=1)
     assert any("sparse_attention" in each for each in long.plan.passes)
@@ -73,7 +73,7 @@ def test_a_recipe_says_so(tmp_path: Path) -> None:
     file = tmp_path / "recipe.json"
     file.write_text(json.dumps({"sparse": {"ratio": 0.2, "from_tokens": 1024}}))
     assert read_recipe(file, base=pocket_recipe()).sparse == Sparse(0.2, 1, 1024)
-    for wrong in (0, 1.5):
-        file.write_text(json.dumps({"sparse": {"ratio": wrong}}))
-        with pytest.raises(InvalidRequest, match="ratio is more than 0"):
+    for wrong in ({"ratio": 0}, {"ratio": 1.5}, {"order": "th"}):
+        file.write_text(json.dumps({"sparse": wrong}))
+        with pytest.raises(InvalidRequest, match=r"ratio is more than 0.* order one of thw"):
             read_recipe(file, base=pocket_recipe())

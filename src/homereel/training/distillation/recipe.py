@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from homereel.core.errors import InvalidRequest
+from homereel.passes.token_order import ORDERS, PLAIN
 from homereel.sampling import rcm_times
 from homereel.training.distillation.continuous import Derivative
 
@@ -57,18 +58,21 @@ class Size:
 class Sparse:
     """The student's attention keeps the share `ratio` of its blocks, but in the first layers and in shorter clips.
 
-    What is left out comes back through projections that learn with it.
+    What is left out comes back through projections that learn with it. `order` is that of the tokens, as in the pass.
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
     ratio: float = 0.15
     first_layers: int = 1
     from_tokens: int = 0
+    order: str = PLAIN
 
     def __post_init__(self) -> None:
-        if not 0 < self.ratio <= 1 or self.first_layers < 0:
+        if not 0 < self.ratio <= 1 or self.first_layers < 0 or self.order not in ORDERS:
             raise InvalidRequest(
-                "recipe: sparse: ratio is more than 0 and at most 1, first_layers a count from 0", field="recipe"
+                "recipe: sparse: ratio is more than 0 and at most 1, first_layers a count from 0, order one of "
+                + ", ".join(ORDERS),
+                field="recipe",
             )
 
 

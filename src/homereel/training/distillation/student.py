@@ -76,7 +76,7 @@ def write_card(target: Path, *, times: tuple[float, ...], sampler: SamplerName, 
     if num_steps > 4 or times != rcm_times(num_steps):
         clip["sigmas"] = list(times)
     if sparse is not None:
-        own = SparseAttention(ratio=sparse.ratio, first_layers=sparse.first_layers, first_steps=0.0)
+        own = SparseAttention(ratio=sparse.ratio, first_layers=sparse.first_layers, first_steps=0.0, order=sparse.order)
         clip["passes"], clip["passes_from_tokens"] = [own.spec], sparse.from_tokens
     card["defaults"] = clip
     path.unlink(missing_ok=True)  # it may be a link to the teacher's
