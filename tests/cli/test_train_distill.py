@@ -69,6 +69,7 @@ def test_every_option_arrives(cli: Cli, asked: list[Any], tmp_path: Path) -> Non
         (("distill", "--model", "pokcet"), "pocket"),
         (("sparse", "--size", "large"), "WIDTHxHEIGHT"),
         (("sparse", "--clips", "nowhere"), "nowhere"),
+        (("sparse", "--order", "columns"), "give one of thw, twh"),
         (("merge", "--student", "nowhere", "--sparse", "pocket", "--to", "new"), "nowhere"),
     ],
 )
@@ -80,12 +81,14 @@ def test_what_is_wrong_is_told(cli: Cli, asked: list[Any], words: tuple[str, ...
 
 
 def test_sparse_tuning_takes_a_size(cli: Cli, asked: list[Any]) -> None:
-    done = cli("train", "sparse", "--size", "208x112", "--ratio", "0.2", "--first-layers", "0", "--minutes", "30")
+    done = cli("train", "sparse", "--size", "208x112", "--ratio", "0.2", "--first-layers", "0", "--minutes", "30",
+               "--order", "wth")  # fmt: skip
     assert done.code == 0, done.err
     [(given, options)] = asked
     assert given == ("pocket", Path("runs/sparse"))
     recipe = options["recipe"]
     assert (recipe.size, recipe.ratio, recipe.first_layers, recipe.minutes) == (Size(208, 112, 33), 0.2, 0, 30)
+    assert recipe.order == "wth"
 
 
 def test_merging_finds_models(cli: Cli, asked: list[Any], tiny_model_dir: Path) -> None:

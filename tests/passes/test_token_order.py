@@ -44,7 +44,7 @@ def test_blocks_of_sparse_attention_are_those_of_the_order(first_call: FirstCall
     apply_passes(ordered, call.family, parse_passes("sparse_attention:0.3:first_layers=0:first_steps=0:order=wth"))
     places = torch.arange(3 * 8 * 10).view(3, 8, 10).permute(2, 0, 1).flatten()
 
-    def attend(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, *, projection: nn.Linear) -> Tensor:  # noqa: ARG001
+    def attend(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, *, projection: nn.Linear) -> Tensor:
         mixed = sparse_linear_attention(*(x[:, places] for x in (q_BLHD, k_BLHD, v_BLHD)), ratio=0.3)
         return mixed[:, places.argsort()]
 

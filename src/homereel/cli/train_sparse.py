@@ -34,6 +34,12 @@ def train_sparse(
         int | None,
         typer.Option("--first-layers", min=0, metavar="N", help="So many layers stay dense, 1 usually."),
     ] = None,
+    order: Annotated[
+        str | None,
+        typer.Option(
+            "--order", metavar="ORDER", help="How tokens follow each other, as in the pass: thw usually, or wth."
+        ),
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option("--size", metavar="WxH", help="Clips to tune on, such as 208x208; the model's own by default."),
@@ -54,8 +60,8 @@ def train_sparse(
 ) -> None:
     """Tune a model so that sparse attention tells what full attention does: for clips of many tokens.
 
-    The tuned model is FOLDER/sparse; `--passes sparse_attention` uses its projections. `homereel train merge` puts the
-    tuning into a student.
+    The tuned model is FOLDER/sparse; its card says that its clips are made so. `homereel train merge` puts the tuning
+    into a student.
     """
     check_plots()
     from homereel.training.distillation.recipe import Size
@@ -74,6 +80,8 @@ def train_sparse(
         recipe = replace(recipe, ratio=ratio)
     if first_layers is not None:
         recipe = replace(recipe, first_layers=first_layers)
+    if order is not None:
+        recipe = replace(recipe, order=order)
     if size is not None:
         from homereel.models.registry import model_facts
 

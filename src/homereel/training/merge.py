@@ -12,7 +12,14 @@ from pathlib import Path
 from torch import Tensor
 
 from homereel.core.errors import InvalidRequest, WeightsError
-from homereel.training.distillation.student import PROJECTIONS_FILE, TRANSFORMER, lay_out, write_weights
+from homereel.training.distillation.student import (
+    PROJECTIONS_FILE,
+    TRANSFORMER,
+    add_to_card,
+    lay_out,
+    read_card,
+    write_weights,
+)
 from homereel.weights.model_folder import ModelFolder
 
 
@@ -47,14 +54,16 @@ def merge_models(student: Path, sparse: Path, base: Path, target: Path, *, weigh
     """
     if target.exists():
         raise InvalidRequest(f"--to: {target} exists; name a new folder", field="to")
+    projections = sparse / PROJECTIONS_FILE
+    if not projections.is_file():
+        raise WeightsError(f"{sparse} has no {PROJECTIONS_FILE}; make it with `homereel train sparse`")
     states = [_read(folder) for folder in (student, sparse, base)]
     merged = merge_weights(*states, weight=weight)
     lay_out(student, target)
     write_weights(merged, target)
-    projections = sparse / PROJECTIONS_FILE
-    if not projections.is_file():
-        raise WeightsError(f"{sparse} has no {PROJECTIONS_FILE}; make it with `homereel train sparse`")
     (target / PROJECTIONS_FILE).write_bytes(projections.read_bytes())
+    tuned = read_card(sparse).get("defaults", {})
+    add_to_card(target, {key: tuned[key] for key in ("passes", "passes_from_tokens") if key in tuned})
     return target
 
 

@@ -23,10 +23,17 @@ from homereel.core.protocols import Family
 from homereel.models.registry import model_family, model_folder
 from homereel.passes.sparse_attention import LAYOUTS
 from homereel.passes.steps import Progress
+from homereel.passes.token_order import ORDERS, PLAIN
 from homereel.training.distill import default_recipe, distill
 from homereel.training.distillation.flow import Conditions, Noisy, velocity
-from homereel.training.distillation.recipe import DistillRecipe, Size
-from homereel.training.distillation.student import lay_out, write_projections, write_weights
+from homereel.training.distillation.recipe import DistillRecipe, Size, Sparse
+from homereel.training.distillation.student import (
+    add_to_card,
+    lay_out,
+    own_passes,
+    write_projections,
+    write_weights,
+)
 from homereel.training.distillation.texts import Texts
 from homereel.training.distillation.trajectories import Trajectories
 from homereel.training.drawn_clips import DrawnClips, Shape, cached_shapes, caption_clips
@@ -47,6 +54,8 @@ class SparseRecipe:
     ratio: float = 0.15
     first_layers: int = 1
     """So many stay dense, as in the pass."""
+    order: str = PLAIN
+    """How tokens follow each other, as in the pass."""
     batch_size: int = 4
     rate: float = 1e-5
     warm_up_steps: int = 100
@@ -63,6 +72,10 @@ class SparseRecipe:
     cache_share: float = 0.25
     minutes: float = 60.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise InvalidRequest(f"--order: give one of {', '.join(ORDERS)}, not {self.order!r}", field="order")
 
 
 @dataclass(frozen=True)
@@ -152,7 +165,10 @@ def _tune(rank: Rank, task: SparseTask) -> None:
     recipe, family = task.recipe, model_family(task.model)
     dense: Any = family.load("transformer", device=str(rank.device), dtype="float32")
     network, progress = copy.deepcopy(dense).requires_grad_(True), Progress(first_share=0.0)
-    make_sparse(network, family, ratio=recipe.ratio, first_layers=recipe.first_layers, progress=progress)
+    sparse = _learnt(recipe, family)
+    make_sparse(
+        network, family, ratio=sparse.ratio, first_layers=sparse.first_layers, order=sparse.order, progress=progress
+    )
     if task.shared:
         share_out(network, family.blocks(network), rank)
     learner = make_learner(
@@ -168,7 +184,7 @@ def _tune(rank: Rank, task: SparseTask) -> None:
     train_sparse(rank, recipe, budget, run, tuning)
     weights = learner.averaged()
     if rank.is_first:
-        save_sparse(weights, network, model=task.model, target=task.folder / "sparse", recipe=recipe)
+        save_sparse(weights, network, model=task.model, target=task.folder / "sparse", sparse=sparse)
         plot_log(run.folder)
 
 
@@ -256,11 +272,21 @@ def _checkpoint(run: Run, learner: Learner, budget: Budget) -> None:
     run.save(tensors, {"step": budget.step, "spent_seconds": budget.elapsed()})
 
 
-def save_sparse(weights: dict[str, Tensor], network: Any, *, model: str, target: Path, recipe: SparseRecipe) -> None:
-    """The tuned transformer in the model's own layout, and beside it the projections, where loading finds them."""
+def _learnt(recipe: SparseRecipe, family: Family) -> Sparse:
+    """What the model's clips are made with then: shorter ones wholly, where the model still learns that."""
+    from_tokens = 0
+    if recipe.dense_share and (size := recipe.size) is not None:
+        asked = {"width": size.width, "height": size.height, "num_frames": size.num_frames}
+        from_tokens = family.shapes(**asked, dtype="float32").num_tokens
+    return Sparse(recipe.ratio, recipe.first_layers, from_tokens, recipe.order)
+
+
+def save_sparse(weights: dict[str, Tensor], network: Any, *, model: str, target: Path, sparse: Sparse) -> None:
+    """The tuned transformer in the model's own layout, beside it the projections, and a card that says so."""
     found = model_folder(model)
     assert found is not None, "the model was loaded"
     lay_out(found.path, target)
     buffers = {name: t for name, t in network.state_dict().items() if name not in weights}
     write_weights({**weights, **buffers}, target)
-    write_projections(weights, target, ratio=recipe.ratio, first_layers=recipe.first_layers)
+    write_projections(weights, target, ratio=sparse.ratio, first_layers=sparse.first_layers)
+    add_to_card(target, own_passes(sparse))

@@ -29,6 +29,7 @@ from homereel.training.distillation.recipe import (
     Part,
     Phase,
     Size,
+    Sparse,
     large_recipe,
     pocket_recipe,
     read_recipe,
@@ -86,6 +87,9 @@ def test_from_a_model_to_its_student_which_carries_sparse_attention(tiny_model_d
     sparse = tune_sparse(str(tiny_model_dir), tmp_path / "sla", recipe=tuning, clips=tmp_path / "run",
                          on_line=lines.append)  # fmt: skip
     merged = merge_models(student, sparse, tiny_model_dir, tmp_path / "merged")
+    assert model_facts(str(sparse)).defaults.passes == ("sparse_attention:0.5:first_steps=0",)
+    for key in ("passes", "passes_from_tokens"):
+        assert getattr(model_facts(str(merged)).defaults, key) == getattr(model_facts(str(sparse)).defaults, key)
     assert model_facts(str(merged)).defaults.sampler == "rcm"
     assert homereel.generate("a red ball", model=str(merged), seed=1, passes="sparse_attention:0.5").frames.any()
     with pytest.raises(InvalidRequest, match="exists"):
@@ -203,7 +207,7 @@ def test_tuned_projections_are_what_the_pass_reads(tiny_model_dir: Path, tmp_pat
         for index, block in enumerate(network.blocks):
             block.attn1.processor.proj_l.weight.add_(normal(12, 12, seed=index))
     weights = dict(network.named_parameters())
-    save_sparse(weights, network, model=str(tiny_model_dir), target=tmp_path / "out", recipe=SparseRecipe(ratio=0.5))
+    save_sparse(weights, network, model=str(tiny_model_dir), target=tmp_path / "out", sparse=Sparse(ratio=0.5))
     tuned = model_family(str(tmp_path / "out"))
     given = normal(1, 4, 2, 4, 4), torch.tensor([500.0]), normal(1, 5, 16, seed=2)
     spec = "sparse_attention:0.5:first_layers=0:first_steps=0"
@@ -231,7 +235,7 @@ def test_a_tuned_model_is_tuned_on(tiny_model_dir: Path, tmp_path: Path) -> None
         before = projection.weight.detach().clone()
         model = str(tmp_path / f"turn {turn}")
         weights = dict(network.named_parameters())
-        save_sparse(weights, network, model=str(tiny_model_dir), target=Path(model), recipe=SparseRecipe(ratio=0.5))
+        save_sparse(weights, network, model=str(tiny_model_dir), target=Path(model), sparse=Sparse(ratio=0.5))
 
 
 def test_drawn_clips_serve_for_tuning(tiny_model_dir: Path, tmp_path: Path) -> None:
@@ -245,10 +249,13 @@ def test_drawn_clips_serve_for_tuning(tiny_model_dir: Path, tmp_path: Path) -> N
         shape="square",
         num_frames=5,
     )
-    recipe = SparseRecipe(ratio=0.5, batch_size=1, minutes=0.005, size=Size(96, 96, 5))
+    recipe = SparseRecipe(ratio=0.5, batch_size=1, minutes=0.005, size=Size(96, 96, 5), dense_share=0.3, order="wth")
     model, world = str(tiny_model_dir), tmp_path / "world"
     made = tune_sparse(model, tmp_path / "sla", recipe=recipe, clips=world, on_line=lambda _: None)
     assert (made / PROJECTIONS_FILE).is_file()
+    tuned = model_facts(str(made)).defaults
+    assert tuned.passes == ("sparse_attention:0.5:first_steps=0:order=wth",)
+    assert tuned.passes_from_tokens == 2 * 12 * 12 // 4  # those of the size that was tuned
     clips = DrawnClips(tmp_path / "world" / "cache", tmp_path / "sla")
     cached = load_file(tmp_path / "world" / "cache" / "square_00000.safetensors")["latents"]
     shape = clips.shape(random.Random(0))

@@ -68,19 +68,40 @@ def write_card(target: Path, *, times: tuple[float, ...], sampler: SamplerName, 
 
     That is its steps, no guidance, its times where they are its own, and the sparse attention that it was trained with.
     """
-    path = target / CARD_FILE
-    card: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"schema": 1}
+    card = read_card(target)
     num_steps = len(times) - 1
     clip = {**card.get("defaults", {}), "steps": num_steps, "guidance": 1.0, "sampler": sampler}
     clip.pop("guidance_2", None)
     if num_steps > 4 or times != rcm_times(num_steps):
         clip["sigmas"] = list(times)
     if sparse is not None:
-        own = SparseAttention(ratio=sparse.ratio, first_layers=sparse.first_layers, first_steps=0.0, order=sparse.order)
-        clip["passes"], clip["passes_from_tokens"] = [own.spec], sparse.from_tokens
-    card["defaults"] = clip
-    path.unlink(missing_ok=True)  # it may be a link to the teacher's
-    path.write_text(json.dumps(card, indent=2) + "\n")
+        clip |= own_passes(sparse)
+    _write(target, {**card, "defaults": clip})
+
+
+def own_passes(sparse: Sparse) -> dict[str, Any]:
+    """What a card's standard clip says of the sparse attention that a model was trained with."""
+    own = SparseAttention(ratio=sparse.ratio, first_layers=sparse.first_layers, first_steps=0.0, order=sparse.order)
+    return {"passes": [own.spec], "passes_from_tokens": sparse.from_tokens}
+
+
+def add_to_card(target: Path, of_clip: Mapping[str, Any]) -> None:
+    """Change these settings of the standard clip."""
+    card = read_card(target)
+    _write(target, {**card, "defaults": {**card.get("defaults", {}), **of_clip}})
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """homereel.json as it stands, or the least that one may be."""
+    path = folder / CARD_FILE
+    card: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"schema": 1}
+    return card
+
+
+def _write(target: Path, card: Mapping[str, Any]) -> None:
+    partial = target / f".{CARD_FILE}.partial"
+    partial.write_text(json.dumps(card, indent=2) + "\n")
+    partial.replace(target / CARD_FILE)  # which may be a link to the teacher's
 
 
 def _link(source: Path, place: Path) -> None:
