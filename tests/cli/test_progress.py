@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from homereel.cli.progress import _LABELS, Display, show_progress
+from homereel.cli.progress import _LABELS, Display, show_progress, silent_with
 from homereel.core.events import Progress, Stage
 
 
@@ -46,6 +46,17 @@ def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
     with show_progress(silent=True) as display:
         play(display)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("command", ["exam", "bench", "fidelity"])
+def test_long_work_draws_its_bar_beside_json_in_a_terminal_alone(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import import_module
+
+    assert import_module(f"homereel.cli.{command}").silent_with is silent_with
+    for is_terminal in (False, True):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        assert silent_with(as_json=True) is not is_terminal
+        assert not silent_with(as_json=False)
 
 
 def test_bar_in_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import typer
 from homereel.cli.bench_table import show_bench
 from homereel.cli.options import MAKING, SHOWN, Size
 from homereel.cli.output import show_json
-from homereel.cli.progress import show_progress
+from homereel.cli.progress import show_progress, silent_with
 from homereel.cli.stop import StopSwitch
 
 _SIDES, _MEASURING = "Who runs against whom", "How it is measured"
@@ -124,7 +124,10 @@ def bench(
         runs=runs,
         exam=exam,
     )
-    with show_progress(silent=as_json) as display, StopSwitch(on_asked=display.stopping) as should_stop:
+    with (
+        show_progress(silent=silent_with(as_json=as_json)) as display,
+        StopSwitch(on_asked=display.stopping) as should_stop,
+    ):
         display.begin("")
         found = run_bench(asked, display=display, should_stop=should_stop).as_dict()
     if chart is not None:

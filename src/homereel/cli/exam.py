@@ -10,7 +10,7 @@ from homereel.cli.exam_run import Examination, examine, examine_autoencoder
 from homereel.cli.exam_table import show_result
 from homereel.cli.options import SHOWN, Guidance, Size, Steps
 from homereel.cli.output import show_json
-from homereel.cli.progress import show_progress
+from homereel.cli.progress import show_progress, silent_with
 from homereel.cli.stop import StopSwitch
 
 _EXAM = "The exam"
@@ -68,7 +68,10 @@ def exam(
     wanted = Examination(
         model=model, num_clips=clips, seed=seed, workers=workers, steps=steps, guidance=guidance, size=size
     )
-    with show_progress(silent=as_json) as display, StopSwitch(on_asked=display.stopping) as should_stop:
+    with (
+        show_progress(silent=silent_with(as_json=as_json)) as display,
+        StopSwitch(on_asked=display.stopping) as should_stop,
+    ):
         display.begin("")
         work = examine_autoencoder if through_vae else examine
         result = work(wanted, display=display, should_stop=should_stop)

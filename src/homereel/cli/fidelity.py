@@ -9,7 +9,7 @@ import typer
 from homereel.cli.fidelity_prompts import choose_subjects
 from homereel.cli.options import MAKING, SHOWN, Guidance, Size, Steps
 from homereel.cli.output import seconds_text, show_json
-from homereel.cli.progress import Display, show_progress
+from homereel.cli.progress import Display, show_progress, silent_with
 from homereel.cli.stop import StopSwitch
 from homereel.core.errors import InvalidRequest, Stopped
 
@@ -96,7 +96,10 @@ def fidelity(
     base, vocabulary = _base_request(model, size=size, given=given)
     subjects = choose_subjects(prompts=prompt or [], num=prompts, seed=seed, vocabulary=vocabulary)
     changed = base.replace(passes=passes) if passes else base.replace(turbo=turbo)
-    with show_progress(silent=as_json) as display, StopSwitch(on_asked=display.stopping) as should_stop:
+    with (
+        show_progress(silent=silent_with(as_json=as_json)) as display,
+        StopSwitch(on_asked=display.stopping) as should_stop,
+    ):
         display.begin("")
         found = _measure(base, changed, subjects=subjects, num_again=floor, display=display, should_stop=should_stop)
         for warning in () if as_json else found.other.warnings:

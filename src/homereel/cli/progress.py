@@ -53,6 +53,11 @@ class Display(Protocol):
         ...
 
 
+def silent_with(*, as_json: bool) -> bool:
+    """For work of many minutes: JSON on stdout does not keep a terminal from a bar, but a log from lines."""
+    return as_json and not sys.stderr.isatty()
+
+
 @contextmanager
 def show_progress(*, silent: bool) -> Iterator[Display]:
     """The display that suits stderr."""
