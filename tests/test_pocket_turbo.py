@@ -28,6 +28,17 @@ def test_few_steps_show_what_was_asked(steps: int, tmp_path: Path) -> None:
         assert replay(clip.save(tmp_path / "ball.mp4")).verdict == "exact"
 
 
+def test_a_large_clip_is_made_with_the_sparse_attention_it_learnt(tmp_path: Path) -> None:
+    clip = homereel.generate("a yellow ball stands still on a green floor", model="pocket-turbo", seed=7, width=208,
+                             height=208)  # fmt: skip
+    assert clip.plan.num_tokens == 1521
+    assert clip.plan.passes[0] == "sparse_attention:0.1:first_layers=0:first_steps=0:order=wth"
+    assert not clip.plan.warnings
+    reading = read_clip(clip.frames, fps=clip.fps)
+    assert (reading.color, reading.shape, reading.floor, reading.motion) == ("yellow", "ball", "green", "still")
+    assert replay(clip.save(tmp_path / "ball.mp4")).verdict == "exact"
+
+
 def test_it_stands_in_for_pocket() -> None:
     assert student_of("pocket") == "pocket-turbo"
     assert student_of("pocket-turbo") is None

@@ -34,7 +34,16 @@ POCKET = (
         open_vocabulary=False,
         max_sequence_length=32,
         defaults=ClipCard(
-            width=96, height=96, num_frames=33, fps=16, steps=4, guidance=1.0, shift=2.0, sampler="rcm-ode"
+            width=96,
+            height=96,
+            num_frames=33,
+            fps=16,
+            steps=4,
+            guidance=1.0,
+            shift=2.0,
+            sampler="rcm-ode",
+            passes=("sparse_attention:0.1:first_layers=0:first_steps=0:order=wth",),
+            passes_from_tokens=1024,
         ),
         rank=-1,
         supported=True,
