@@ -130,6 +130,32 @@ def test_halves_of_a_table_with_a_number_a_channel() -> None:
     check_close(got, wanted)
 
 
+@pytest.mark.parametrize("case", ["turned", "turned heads", "alone", "halves"])
+def test_short_numbers_are_rounded_once(case: str) -> None:
+    """bfloat16 holds 8 bits: what is reckoned in float32 and rounded once is half of 2**-7 off at most."""
+    x = random(2, 12, CHANNELS).bfloat16()
+    weight = random(HEAD_SIZE if case == "turned heads" else CHANNELS).bfloat16()
+    cos, sin = wan_tables()
+    rotary = (
+        None
+        if case == "alone"
+        else rotary_of_channels(cos, sin, layout="halves" if case == "halves" else "interleaved")
+    )
+    got = rms_norm_rope(x, weight, num_heads=HEADS, eps=1e-6, rotary=rotary)
+    wanted = rms_norm_rope(x.float(), weight.float(), num_heads=HEADS, eps=1e-6, rotary=rotary)
+    torch.testing.assert_close(got.float(), wanted, rtol=1.01 * 2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("centre", [True, False])
+@pytest.mark.parametrize("rows", [1, 12])
+def test_short_numbers_are_modulated_in_float32(rows: int, centre: bool) -> None:
+    x, scale, shift = random(2, 12, CHANNELS).bfloat16(), random(1, rows, CHANNELS), random(1, rows, CHANNELS, seed=1)
+    got = norm_modulate(x, scale=scale, shift=shift, eps=1e-6, centre=centre)
+    wanted = norm_modulate(x.double().float(), scale=scale, shift=shift, eps=1e-6, centre=centre)
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got.float(), wanted, rtol=1.01 * 2**-8, atol=1e-6)
+
+
 @pytest.mark.parametrize("by_token", [False, True], ids=["Wan 2.1", "TI2V"])
 def test_modulation_is_that_of_wans_block(by_token: bool) -> None:
     block = transformer_wan.WanTransformerBlock(CHANNELS, 32, HEADS, cross_attn_norm=True).requires_grad_(False)

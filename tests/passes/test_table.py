@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from homereel.core.errors import InvalidRequest
+from homereel.core.errors import InvalidRequest, UnsupportedPass
 from homereel.core.machine import Machine
 from homereel.core.model import Blocks
 from homereel.passes import parse_passes, slow_here, turbo
+from homereel.passes.fused_norms import FusedNorms
 from homereel.passes.quantize import Quantize
 from homereel.passes.sparse_attention import SparseAttention
 from homereel.passes.step_cache import StepCache
@@ -90,21 +91,27 @@ def test_turbo_on_a_cpu_takes_sparse_attention_for_long_clips_only() -> None:
     assert choose("off", num_tokens=100_000) == ([], "")
     assert choose("max", num_tokens=32_760) == (["sparse_attention:0.15", "fused_norms"], "")
     assert choose("max", num_tokens=1_000) == (["fused_norms"], "")
-    assert choose("max", num_tokens=32_760, machine=BFLOAT16) == (["sparse_attention:0.15"], "")
-    names, remark = choose("max", num_tokens=1_000, machine=BFLOAT16)
+    assert choose("max", num_tokens=32_760, machine=BFLOAT16) == (["sparse_attention:0.15", "fused_norms"], "")
+    names, remark = choose("max", num_tokens=1_000, layout="another")
     assert names == []
     assert remark == (
         "turbo max does nothing: nothing is known to make this clip faster here; fewer steps or a smaller size would"
     )
 
 
-def test_turbo_safe_never_changes_a_clip_and_says_what_would_help() -> None:
-    assert choose("safe", num_tokens=32_760) == (["fused_norms"], "")
-    names, remark = choose("safe", num_tokens=32_760, machine=BFLOAT16)
+def test_turbo_safe_never_changes_a_clip_and_says_what_would_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    for machine in (MACHINE, BFLOAT16):
+        assert choose("safe", num_tokens=32_760, machine=machine) == (["fused_norms"], "")
+
+    def refuse(*_: object) -> None:
+        raise UnsupportedPass("no kernel")
+
+    monkeypatch.setattr(FusedNorms, "check", refuse)
+    names, remark = choose("safe", num_tokens=32_760)
     assert names == []
     assert "nothing exact is known to make this clip faster" in remark
     assert "turbo max would use sparse attention" in remark
-    _, remark = choose("safe", num_tokens=32_760, layout="joint", machine=BFLOAT16)
+    _, remark = choose("safe", num_tokens=32_760, layout="joint")
     assert "turbo max" not in remark
 
 

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 
 from diffusers.models.activations import GELU
-from torch import Tensor
+from torch import Tensor, nn
 
-from homereel.kernels.gelu import gelu_tanh
+from homereel.kernels.gelu import gelu_tanh, linear_gelu_tanh
 from homereel.passes.blocks import Changes
 
 
@@ -20,4 +20,13 @@ def fuse_gelu(feed_forward: Any, *, changes: Changes) -> None:
 
 
 def _activated(first: Any, hidden_states: Tensor) -> Tensor:
-    return gelu_tanh(first.proj(hidden_states))
+    layer = first.proj
+    if _is_plain(layer):
+        return linear_gelu_tanh(hidden_states, layer.weight, layer.bias)
+    return gelu_tanh(layer(hidden_states))
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether calling it does nothing but multiply and add."""
+    changed = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
+    return type(layer) is nn.Linear and not changed

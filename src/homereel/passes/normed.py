@@ -6,14 +6,16 @@ Shape letters: B batch, L tokens, C channels, F features of all heads, H heads, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from homereel.core.errors import UnsupportedPass
 from homereel.core.protocols import Family
 from homereel.kernels.fused_norm import Rotary, norm_modulate, norm_modulate_quantize, rms_norm_rope
 from homereel.kernels.int8_linear import QuantizedActivation
+from homereel.passes.blocks import Changes
 from homereel.passes.quantize import scheme_taken
 
 Rows: TypeAlias = Tensor | QuantizedActivation
@@ -44,6 +46,16 @@ def turned(attn: Any, q_BLF: Tensor, k_BLF: Tensor, rotary: Rotary) -> tuple[Ten
         return out
 
     return one(q_BLF, attn.norm_q), one(k_BLF, attn.norm_k)
+
+
+def fuse_rms_norm(norm: Any, *, changes: Changes) -> None:
+    """Change PyTorch's RMSNorm of (B, L, C), such as that of queries for words; leave anything else."""
+    if type(norm) is nn.RMSNorm and norm.weight is not None and norm.eps is not None:
+        changes.set_forward(norm, partial(_normed, norm))
+
+
+def _normed(norm: Any, x_BLC: Tensor) -> Tensor:
+    return rms_norm_rope(x_BLC, norm.weight, num_heads=1, eps=norm.eps).flatten(2)
 
 
 def eps_of(norm: Any, *, name: str, family: Family) -> float:

@@ -63,8 +63,6 @@ def slow_here(each: Pass, *, family: Family, machine: Machine, num_tokens: int, 
         return short if num_tokens < LONG_ENOUGH else None
     if isinstance(each, Quantize) and machine.device != "cuda":
         return f"{each.name} is not faster without a GPU"
-    if isinstance(each, FusedNorms) and machine.device != "cuda" and machine.dtype != "float32":
-        return f"{each.name} is faster on a CPU in float32 only, and this one computes in {machine.dtype}"
     if isinstance(each, Quantize) and num_tokens < WORTH_QUANTISING:
         return f"{num_tokens} tokens are too few for {each.name} to pay; from about {WORTH_QUANTISING} it does"
     if isinstance(each, CompileBlocks):

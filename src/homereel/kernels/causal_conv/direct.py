@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from homereel.kernels.onednn import onednn_takes
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, padding: tuple[int, ...]) -> Tensor:
@@ -15,20 +15,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, padding: tuple[i
     On a processor PyTorch gives small inputs to a loop of its own, which is three times slower than oneDNN.
     """
     dims = weight.ndim - 2
-    if x.device.type == "cpu" and _onednn_takes(x.dtype):
+    if x.device.type == "cpu" and onednn_takes(x.dtype):
         ones = [1] * dims
         y: Tensor = torch.mkldnn_convolution(x, weight, bias, list(padding), ones, ones, 1)
         return y
     return F.conv2d(x, weight, bias, padding=padding) if dims == 2 else F.conv3d(x, weight, bias, padding=padding)
-
-
-def _onednn_takes(dtype: torch.dtype) -> bool:
-    """bfloat16 only where the processor has instructions for it."""
-    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
-        return False
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and _multiplies_bfloat16())
-
-
-@cache
-def _multiplies_bfloat16() -> bool:
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+_SHORT_WAYS = (torch.float32, torch.bfloat16)  # on a CPU
 
 
 def rms_norm_rope(x_BLC: Tensor, weight: Tensor, *, num_heads: int, eps: float, rotary: Rotary | None = None) -> Tensor:
@@ -103,7 +104,7 @@ def norm_modulate_quantize(
 
 def _without_kernel(x: Tensor) -> ModuleType:
     """Who computes it in plain PyTorch."""
-    return cpu if x.device.type == "cpu" and x.dtype == torch.float32 else reference
+    return cpu if x.device.type == "cpu" and x.dtype in _SHORT_WAYS else reference
 
 
 Compute = Callable[..., Tensor]

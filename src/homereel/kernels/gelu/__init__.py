@@ -1,4 +1,4 @@
-"""GELU in its tanh form, with a short way for a CPU.
+"""GELU in its tanh form, with short ways for a CPU: alone, and together with the layer before it.
 
 tanh(u) = 2·σ(2u) − 1 makes x/2·(1 + tanh(u)) the same as x·σ(2u), and PyTorch's vectorised sigmoid takes a third of the
 time of its tanh. Results differ by a few units in the last place; `F.gelu` is the specification. There is no gradient.
@@ -12,10 +12,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["gelu_tanh"]
+from homereel.kernels.onednn import onednn_takes
+
+__all__ = ["gelu_tanh", "linear_gelu_tanh"]
 
 _SLOPE = 2 * math.sqrt(2 / math.pi)
 _CUBIC = 0.044715 * _SLOPE
+
+
+def linear_gelu_tanh(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """GELU of a linear layer's output. On a CPU oneDNN does both in one look, and rounds once."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or not onednn_takes(x.dtype) or weight.dtype != x.dtype:
+        return gelu_tanh(F.linear(x, weight, bias))
+    made: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "tanh")
+    return made
 
 
 def gelu_tanh(x: Tensor) -> Tensor:

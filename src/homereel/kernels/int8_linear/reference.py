@@ -72,9 +72,12 @@ def int_matmul_by_float(x_MK: Tensor, weight_NK: Tensor) -> Tensor:
 
 
 def _has_int_matmul(x_MK: Tensor, weight_NK: Tensor) -> bool:
-    """Whether PyTorch has such a product here, and a fast one: without VNNI or AMX it takes 25 times float32's time."""
+    """Whether PyTorch has such a product here, and a fast one: without VNNI or AMX it takes 25 times float32's time.
+
+    With a single input PyTorch 2.13's hands out memory that it never wrote to.
+    """
     if x_MK.device.type == "cpu":
-        return torch.cpu._is_vnni_supported() or torch.cpu._is_amx_tile_supported()
+        return x_MK.shape[1] > 1 and (torch.cpu._is_vnni_supported() or torch.cpu._is_amx_tile_supported())
     num_tokens, num_inputs = x_MK.shape
     aligned = num_tokens > 16 and num_inputs % 8 == 0 and weight_NK.shape[0] % 8 == 0
     return x_MK.device.type == "cuda" and aligned

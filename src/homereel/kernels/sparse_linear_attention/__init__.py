@@ -11,7 +11,7 @@ from torch import Tensor
 from homereel.core.errors import UnsupportedPass
 from homereel.kernels.sparse_linear_attention.blocks import num_kept_blocks
 from homereel.kernels.sparse_linear_attention.limits import BLOCK_SIZES, support
-from homereel.kernels.sparse_linear_attention.operator import attention_operator
+from homereel.kernels.sparse_linear_attention.operator import attention, attention_operator
 
 __all__ = ["sparse_linear_attention", "support"]
 
@@ -45,7 +45,8 @@ def sparse_linear_attention(
     if eight_bit and save:
         raise UnsupportedPass("8-bit attention computes no gradients; use it under torch.no_grad(), or without 8 bits")
     num_kept = num_kept_blocks(k_BLHD.shape[1], block_k=block_k, ratio=ratio, budget=budget)
-    out: Tensor = attention_operator(
+    straight = q_BLHD.device.type == "cpu" and not save and not torch.compiler.is_compiling()
+    out: Tensor = (attention if straight else attention_operator)(
         q_BLHD, k_BLHD, v_BLHD, proj_weight, proj_bias, num_kept, block_q, block_k, eight_bit, save
     )[0]
     return out

@@ -20,9 +20,11 @@ from torch.nn import functional as F
 from homereel.kernels.sparse_linear_attention.blocks import num_blocks_of
 from homereel.kernels.sparse_linear_attention.linear import add_linear_branch
 
-CHUNK = 16  # query blocks at a time
-# Heads of the linear branch at a time: so many numbers of each of q, k and v, or one head if it has more.
-TOGETHER = 2**18
+# Query blocks at a time: as many as gather so many bytes of keys and values, but not fewer than make a call worth it.
+CHUNK_BYTES = 4 * 2**20
+CHUNK = 16
+# Heads of the linear branch at a time: so many bytes of each of q, k and v, or one head if it has more.
+TOGETHER_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,13 @@ class Rows:
         num_blocks = num_blocks_of(self.length, block=self.block_k)
         padding = num_blocks * self.block_k - self.length
         width = self.places_RT.shape[1] * self.block_k
+        row_bytes = 2 * width * self.q_RSD.shape[-1] * self.q_RSD.element_size()
+        at_once = max(CHUNK, CHUNK_BYTES // row_bytes)
         ragged = self.places_RT[:, -1] % num_blocks == num_blocks - 1
         for group, tokens in ((~ragged, width), (ragged, width - padding)):
-            if group.any():
-                yield from ((rows, tokens) for rows in group.nonzero().squeeze(1).split(CHUNK))
+            for rows in group.nonzero().squeeze(1).split(at_once):
+                if len(rows):
+                    yield rows, tokens
 
     def gather(self, table: Tensor, rows: Tensor) -> Tensor:
         """The kept blocks of these rows, side by side: (rows, G, D)."""
@@ -90,12 +95,10 @@ def _add_to_blocks(out_RSD: Tensor, table: Rows, *, num_heads: int, weight: Tens
     if not weight.any():
         return
     size = out_RSD.shape[-1]
-    blocks = (
-        x.view(num_heads, -1, size)[:, : table.length] for x in (out_RSD, table.q_RSD, table.k_table, table.v_table)
-    )
-    at_once = max(1, TOGETHER // (table.length * size))
-    for out, q, k, v in zip(*(x.split(at_once) for x in blocks), strict=True):
-        add_linear_branch(out, q, k, v, weight_ED=weight)
+    heads = (x.view(num_heads, -1, size) for x in (out_RSD, table.q_RSD, table.k_table, table.v_table))
+    at_once = max(1, TOGETHER_BYTES // (table.length * size * out_RSD.element_size()))
+    for out, q, k, v in zip(*(x.split(at_once) for x in heads), strict=True):
+        add_linear_branch(out, q, k, v, weight_ED=weight, num_keys=table.length)
 
 
 def forward(
@@ -180,8 +183,11 @@ def make_rows(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, kept_BHQT: Tensor,
 
 def to_blocks(x_BLHD: Tensor, *, block: int) -> Tensor:
     """(B, L, H, D) to (B·H·blocks, block, D), the last block filled up with zeros."""
-    x_BHLD = F.pad(x_BLHD.transpose(1, 2), (0, 0, 0, -x_BLHD.shape[1] % block))
-    return x_BHLD.reshape(-1, block, x_BLHD.shape[3])
+    batch, length, heads, size = x_BLHD.shape
+    x_BHLD = x_BLHD.new_empty(batch, heads, num_blocks_of(length, block=block) * block, size)
+    x_BHLD[:, :, :length] = x_BLHD.transpose(1, 2)
+    x_BHLD[:, :, length:] = 0
+    return x_BHLD.view(-1, block, size)
 
 
 def to_tokens(x: Tensor, *, batch: int, length: int) -> Tensor:

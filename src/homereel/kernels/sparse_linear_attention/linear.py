@@ -13,9 +13,19 @@ from torch import Tensor
 EPSILON = 1e-5
 
 
-def add_linear_branch(out_NLE: Tensor, q_NLD: Tensor, k_NLD: Tensor, v_NLD: Tensor, *, weight_ED: Tensor) -> None:
-    """Add y without its bias, in place, in the dtype of q."""
+def add_linear_branch(
+    out_NLE: Tensor,
+    q_NLD: Tensor,
+    k_NLD: Tensor,
+    v_NLD: Tensor,
+    *,
+    weight_ED: Tensor,
+    num_keys: int | None = None,
+) -> None:
+    """Add y without its bias, in place, in the dtype of q. From `num_keys` on keys are no tokens, and values are 0."""
     phi_k_NLD, phi_q_NLD = feature_map(k_NLD), feature_map(q_NLD)
+    if num_keys is not None:
+        phi_k_NLD[:, num_keys:] = 0
     state_NDE = (phi_k_NLD.mT @ v_NLD) @ weight_ED.to(v_NLD.dtype).mT
     sum_N1D = phi_k_NLD.sum(1, keepdim=True)
     if q_NLD.dtype == torch.float32:  # a third of the time, but in short numbers it would round every product
@@ -26,8 +36,8 @@ def add_linear_branch(out_NLE: Tensor, q_NLD: Tensor, k_NLD: Tensor, v_NLD: Tens
 
 
 def feature_map(x_NLD: Tensor) -> Tensor:
-    """φ: softmax over the head size, in float32, back in the dtype of x."""
-    return x_NLD.softmax(-1, dtype=torch.promote_types(x_NLD.dtype, torch.float32)).to(x_NLD.dtype)
+    """φ: softmax over the head size, which PyTorch reckons in float32 and rounds once to the dtype of x."""
+    return x_NLD.softmax(-1)
 
 
 def linear_branch_backward(

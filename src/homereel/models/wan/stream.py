@@ -113,9 +113,14 @@ class _Decoder:
 
 
 def _normalize(norm: Any, x: Tensor, *, out: Tensor) -> Tensor:
-    """Each place's channels to one length, as the layer has it but in two passes: (1, C, T, H, W)."""
-    lengths = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
-    torch.mul(x, lengths.clamp_min_(SMALLEST).reciprocal_().mul_(norm.scale), out=out)
+    """Each place's channels to one length, as the layer has it but in two passes: (1, C, T, H, W).
+
+    A processor multiplies numbers of one kind ten times as fast as of two, and its sums are float32 anyway.
+    """
+    on_cpu = x.device.type == "cpu"
+    lengths = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=None if on_cpu else torch.float32)
+    shares = lengths.float().clamp_min_(SMALLEST).reciprocal_().mul_(norm.scale)
+    torch.mul(x, shares.to(x.dtype) if on_cpu else shares, out=out)
     out.mul_(norm.gamma.view(-1, 1, 1, 1))
     return out.add_(norm.bias.view(-1, 1, 1, 1)) if isinstance(norm.bias, Tensor) else out
 
