@@ -53,6 +53,12 @@ def asked_threads(variables: Mapping[str, str] | None = None) -> int | None:
     return int(word) if word.isdigit() and int(word) > 0 else None
 
 
+def heap_is_told(variables: Mapping[str, str] | None = None) -> bool:
+    """Whether somebody tells the C library's heap what to do: glibc's MALLOC_…_ and GLIBC_TUNABLES."""
+    values = os.environ if variables is None else variables
+    return any(name == "GLIBC_TUNABLES" or (name.startswith("MALLOC_") and name.endswith("_")) for name in values)
+
+
 @dataclass(frozen=True)
 class Launcher:
     """This process's place among those that torchrun started."""

@@ -11,7 +11,14 @@ from typing import Any
 
 import torch
 
+from homereel.core.environment import heap_is_told
 from homereel.core.machine import Machine
+
+# What glibc keeps of freed memory, and from which size on a piece of memory is the system's again when it is freed.
+# Pieces of a clip are smaller, weights of large models larger.
+KEPT_BYTES = 128 * 1024**2
+ALONE_BYTES = 32 * 1024**2
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt's names in malloc.h
 
 
 class HostMemoryShort(MemoryError):
@@ -24,6 +31,18 @@ def keep_within(machine: Machine) -> None:
         return
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, machine.vram_bytes / total) if machine.limited else 1.0)
+
+
+def keep_freed(device: str) -> None:
+    """Let glibc keep what a clip on a processor frees, for the next layer to fill.
+
+    Else each layer's memory is fetched from the system anew, page by page, which takes as long as a short clip's
+    decoding. What users set themselves stays; `give_back` still gives all of it back.
+    """
+    choose = _of_glibc("mallopt")
+    if device == "cpu" and choose is not None and not heap_is_told():
+        choose(_M_TRIM_THRESHOLD, KEPT_BYTES)
+        choose(_M_MMAP_THRESHOLD, ALONE_BYTES)
 
 
 def start_peak(device: str) -> None:
@@ -78,14 +97,14 @@ def give_back(device: str) -> None:
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
-    trim = _trim()
+    trim = _of_glibc("malloc_trim")
     if trim is not None:
         trim(0)
 
 
 @cache
-def _trim() -> Any:
-    """glibc's own way to hand freed memory back; elsewhere there is none, or it is not needed."""
+def _of_glibc(name: str) -> Any:
+    """A function of glibc's heap; elsewhere there is none, or it is not needed."""
     if not sys.platform.startswith("linux"):
         return None
-    return getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return getattr(ctypes.CDLL(None), name, None)

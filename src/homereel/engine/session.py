@@ -12,7 +12,7 @@ from homereel.core.machine import Machine
 from homereel.core.protocols import Component, Family, Pass, Undo
 from homereel.core.request import LoraUse
 from homereel.engine.loras import DENOISERS, put_loras
-from homereel.engine.memory import give_back
+from homereel.engine.memory import give_back, keep_freed
 from homereel.models.registry import model_family
 from homereel.passes import apply_passes
 from homereel.passes.residency import StreamBlocks
@@ -36,6 +36,7 @@ class Session:
         self.machine = machine or probe_machine()
         self.words = words or WordStore.open()
         torch.set_num_threads(self.machine.num_threads)  # a container may grant fewer than torch sees
+        keep_freed(self.machine.device)
         self._family: Family | None = None
         self._loaded: dict[tuple[str, str], Component] = {}
         self._hashes: dict[str, str] = {}
