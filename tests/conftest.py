@@ -9,6 +9,7 @@ from uuid import uuid4
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tiny models gain nothing from more
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HOMEREEL_DTYPE"] = "float32"  # oracles are exact in it; what is of bfloat16 says so
 
 import pytest
 
@@ -61,6 +62,7 @@ def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOMEREEL_HOME", str(tmp_path_factory.getbasetemp() / "homes" / uuid4().hex))
     monkeypatch.setenv("HOMEREEL_DEVICE", "cpu")
+    monkeypatch.setenv("HOMEREEL_DTYPE", "float32")
 
 
 @pytest.fixture(scope="session")

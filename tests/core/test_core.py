@@ -84,7 +84,12 @@ def test_offline_is_read(value: str, offline: bool) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("HOMEREEL_OFFLINE", "maybe"), ("HOMEREEL_DEVICE", "tpu"), ("HOMEREEL_HOME", "not/absolute")]
+    [
+        ("HOMEREEL_OFFLINE", "maybe"),
+        ("HOMEREEL_DEVICE", "tpu"),
+        ("HOMEREEL_HOME", "not/absolute"),
+        ("HOMEREEL_DTYPE", "fp4"),
+    ]
     + [("HOMEREEL_WORDS_GB", value) for value in ("many", "-1", "nan", "inf")],
 )
 def test_a_malformed_variable_is_an_error(name: str, value: str) -> None:
@@ -98,6 +103,7 @@ def test_home_and_device(tmp_path: Path) -> None:
     assert read_environment({}).home.name == "homereel"
     assert read_environment({}).device is None
     assert read_environment({"HOMEREEL_DEVICE": "CUDA"}).device == "cuda"
+    assert [read_environment({"HOMEREEL_DTYPE": word}).dtype for word in ("", "bfloat16")] == [None, "bfloat16"]
     sizes = [read_environment({"HOMEREEL_WORDS_GB": value}).words_bytes for value in ("", "0", "0.5")]
     assert sizes == [2 * 10**9, 0, 5 * 10**8]
 

@@ -272,10 +272,16 @@ def test_this_machine_is_probed() -> None:
 def test_bfloat16_is_for_processors_with_amx_only(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert probe_machine().dtype == "bfloat16"
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert probe_machine().dtype == "float32"
+    monkeypatch.delenv("HOMEREEL_DTYPE")
+    for has_amx, fastest in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has_amx=has_amx: has_amx)
+        assert probe_machine().dtype == fastest
+
+
+def test_the_format_of_numbers_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for dtype in ("bfloat16", "float32"):
+        monkeypatch.setenv("HOMEREEL_DTYPE", dtype)
+        assert probe_machine().dtype == dtype
 
 
 def test_a_gpu_that_is_not_there_cannot_be_wished_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Processes that torchrun started are joined, not started again."""
+"""Processes that torchrun started are joined, not started again; and the format of numbers in which they compute."""
 
 from __future__ import annotations
 
@@ -33,3 +33,10 @@ def test_work_joins_the_processes_of_torchrun(monkeypatch: pytest.MonkeyPatch) -
     finally:
         torch.distributed.destroy_process_group()
     assert [(rank.index, rank.count) for rank in ranks] == [(0, 1), (0, 1)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_trainings_compute_in_the_format_that_is_asked_for(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOMEREEL_DTYPE", dtype)
+    with Rank().autocast():
+        assert torch.mm(torch.ones(2, 2), torch.ones(2, 2)).dtype == getattr(torch, dtype)

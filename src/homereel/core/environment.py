@@ -13,18 +13,20 @@ from homereel.core.errors import InvalidRequest
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 _DEVICES = ("cpu", "cuda")
+_DTYPES = ("float32", "bfloat16")
 _WORDS_GB = 2.0
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What the user's surroundings say: HOMEREEL_OFFLINE, HOMEREEL_HOME, HOMEREEL_DEVICE, HOMEREEL_TOKEN,
-    HOMEREEL_WORDS_GB.
+    """What the user's surroundings say: HOMEREEL_OFFLINE, HOMEREEL_HOME, HOMEREEL_DEVICE, HOMEREEL_DTYPE,
+    HOMEREEL_TOKEN, HOMEREEL_WORDS_GB.
     """
 
     offline: bool
     home: Path
     device: str | None
+    dtype: str | None = None  # the format of numbers; else the one in which the machine computes fastest
     token: str | None = field(default=None, repr=False)  # what a server asks of its clients
     words_bytes: int = round(_WORDS_GB * 10**9)  # what text encoders made, kept on the disk; 0 keeps nothing
 
@@ -38,7 +40,8 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     return Environment(
         offline=_flag(values, "HOMEREEL_OFFLINE"),
         home=_home(values),
-        device=_device(values),
+        device=_one_of(values, "HOMEREEL_DEVICE", _DEVICES, kind="device"),
+        dtype=_one_of(values, "HOMEREEL_DTYPE", _DTYPES, kind="format of numbers"),
         token=values.get("HOMEREEL_TOKEN", "").strip() or None,
         words_bytes=_words_bytes(values),
     )
@@ -105,15 +108,12 @@ def _flag(values: Mapping[str, str], name: str) -> bool:
     raise InvalidRequest(f"{name}={values[name]!r} is neither 1 nor 0; set it to one of these", field=name)
 
 
-def _device(values: Mapping[str, str]) -> str | None:
-    word = values.get("HOMEREEL_DEVICE", "").strip().lower()
+def _one_of(values: Mapping[str, str], name: str, allowed: tuple[str, ...], *, kind: str) -> str | None:
+    word = values.get(name, "").strip().lower()
     if not word:
         return None
-    if word not in _DEVICES:
-        allowed = " or ".join(_DEVICES)
-        raise InvalidRequest(
-            f"HOMEREEL_DEVICE={word!r} is no device; use {allowed}, or unset it", field="HOMEREEL_DEVICE"
-        )
+    if word not in allowed:
+        raise InvalidRequest(f"{name}={word!r} is no {kind}; use {' or '.join(allowed)}, or unset it", field=name)
     return word
 
 

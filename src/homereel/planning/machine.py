@@ -28,8 +28,12 @@ _USUAL_CAPABILITY = (8, 9)
 
 
 def probe_machine() -> Machine:
-    """The machine as it is now. HOMEREEL_DEVICE chooses the device; else a GPU is taken if there is one."""
-    wanted = read_environment().device
+    """The machine as it is now. HOMEREEL_DEVICE chooses the device; else a GPU is taken if there is one.
+
+    HOMEREEL_DTYPE chooses the format of numbers; else it is the one in which the machine computes fastest.
+    """
+    surroundings = read_environment()
+    wanted, dtype = surroundings.device, surroundings.dtype
     gpus = list_gpus() if has_cuda_gpu() else ()
     if wanted == "cuda" and not gpus:
         raise InvalidRequest(
@@ -40,7 +44,7 @@ def probe_machine() -> Machine:
         "num_threads": num_threads(),
         "ram_bytes": usable_ram_bytes(),
         "ram_free_bytes": free_ram_bytes(),
-        "disk_free_bytes": _free_disk_bytes(read_environment().home),
+        "disk_free_bytes": _free_disk_bytes(surroundings.home),
     }
     if gpus:
         first = gpus[0]
@@ -56,7 +60,9 @@ def probe_machine() -> Machine:
         )
     else:
         machine = Machine(device="cpu", name=_processor_name(), vram_bytes=None, bf16_fast=_bf16_is_fast(), **common)
-    return with_rates(machine, home=read_environment().home)
+    if dtype is not None:
+        machine = replace(machine, bf16_fast=dtype == "bfloat16")
+    return with_rates(machine, home=surroundings.home)
 
 
 def with_rates(machine: Machine, *, home: Path) -> Machine:

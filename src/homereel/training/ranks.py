@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from homereel.core.environment import Launcher, read_launcher
+from homereel.core.environment import Launcher, read_environment, read_launcher
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,12 @@ class Rank:
         return self.index == 0
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 where it is the fast type: on CUDA, and on CPUs with AMX; float32 elsewhere."""
-        fast = self.device.type == "cuda" or torch.cpu._is_amx_tile_supported()
+        """bfloat16 where it is the fast type: on CUDA, and on CPUs with AMX; float32 elsewhere; users may choose
+        another (`Environment.dtype`).
+        """
+        told = read_environment().dtype
+        known = self.device.type == "cuda" or torch.cpu._is_amx_tile_supported()
+        fast = known if told is None else told == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=fast)
 
     def average_gradients(self, params: Iterable[Tensor]) -> float:
