@@ -83,6 +83,25 @@ def test_same_frames_give_same_bytes(tmp_path: Path, clip: Clip, record: dict[st
         assert path.is_dir() or path.read_bytes() == second[file].read_bytes()
 
 
+_SHADES = """
+import sys, numpy as np
+from homereel.media import write_clip
+shades = np.kron(np.random.default_rng(0).integers(0, 255, (12, 12, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+write_clip(np.stack([np.roll(shades, 2 * k, 1) for k in range(33)]), sys.argv[1], fps=16)
+"""
+
+
+def test_what_memory_held_before_does_not_show(tmp_path: Path) -> None:
+    """x264 with AVX-512 reads memory that it never wrote; glibc fills what is handed out with these values."""
+    contents = set()
+    for value in ("1", "37", "201"):
+        path = tmp_path / f"{value}.mp4"
+        surroundings = {**os.environ, "MALLOC_PERTURB_": value}
+        subprocess.run([sys.executable, "-c", _SHADES, str(path)], check=True, env=surroundings)
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+
+
 def test_mp4_starts_at_once_and_names_no_date_or_library(mp4: Path) -> None:
     content = mp4.read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")

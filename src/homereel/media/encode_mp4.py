@@ -114,9 +114,8 @@ def _options_with_sound(sound: Sounding) -> dict[str, str]:
 
 
 def _add_stream(container: Any, frame: Any, *, rate: Fraction, quality: int) -> Any:
-    stream = container.add_stream(
-        "libx264", rate=rate, options={"crf": str(crf_of(quality)), "preset": "medium", "profile": "high"}
-    )
+    options = {"crf": str(crf_of(quality)), "preset": "medium", "profile": "high", **_same_everywhere()}
+    stream = container.add_stream("libx264", rate=rate, options=options)
     stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
     stream.time_base = 1 / rate
     context = stream.codec_context
@@ -124,6 +123,15 @@ def _add_stream(container: Any, frame: Any, *, rate: Fraction, quality: int) -> 
     context.colorspace = context.color_primaries = context.color_trc = BT709
     context.color_range = LIMITED_RANGE
     return stream
+
+
+def _same_everywhere() -> dict[str, str]:
+    """On processors with AVX-512, x264's options without it: there its macroblock tree reads memory that it never
+    wrote, and the file depends on what lay there. Without it the bytes are those of all processors with SSE4 or AVX.
+    """
+    from numpy._core._multiarray_umath import __cpu_features__ as has
+
+    return {"x264-params": "asm=AVX2"} if has.get("AVX512F") else {}
 
 
 def _to_even(frame_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
