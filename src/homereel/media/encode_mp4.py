@@ -129,9 +129,10 @@ def _same_everywhere() -> dict[str, str]:
     """On processors with AVX-512, x264's options without it: there its macroblock tree reads memory that it never
     wrote, and the file depends on what lay there. Without it the bytes are those of all processors with SSE4 or AVX.
     """
-    from numpy._core._multiarray_umath import __cpu_features__ as has
-
-    return {"x264-params": "asm=AVX2"} if has.get("AVX512F") else {}
+    told: Any = np.show_config(mode="dicts")
+    found = {name for kind in ("baseline", "found") for name in told["SIMD Extensions"].get(kind, ())}
+    has_it = any(name.startswith("AVX512") or name == "X86_V4" for name in found)  # NumPy before and from 2.4 on
+    return {"x264-params": "asm=AVX2"} if has_it else {}
 
 
 def _to_even(frame_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
