@@ -32,7 +32,7 @@ def test_a_large_clip_is_made_with_the_sparse_attention_it_learnt(tmp_path: Path
     clip = homereel.generate("a yellow ball stands still on a green floor", model="pocket-turbo", seed=7, width=208,
                              height=208)  # fmt: skip
     assert clip.plan.num_tokens == 1521
-    assert clip.plan.passes[0] == "sparse_attention:0.1:first_layers=0:first_steps=0:order=wth"
+    assert clip.plan.passes[0] == "sparse_attention:0.17:first_layers=0:first_steps=0:order=wth"
     assert not any("sparse" in warning for warning in clip.plan.warnings)
     reading = read_clip(clip.frames, fps=clip.fps)
     assert (reading.color, reading.floor, reading.motion) == ("yellow", "green", "still")

@@ -15,6 +15,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 
 from homereel.passes.normed import Rows
+from homereel.passes.stacked import project
 
 Rotary = tuple[Tensor, Tensor]
 """Cosines and sines: of Wan's blocks (1, L, 1, D), each number twice; of two streams (B, H, L, D/2) or (B, L, F)."""
@@ -91,7 +92,7 @@ class WanSelfAttention(SelfAttention):
     ) -> Tensor:
         assert encoder_hidden_states is None, "this is a self-attention"
         assert rotary_emb is not None, "a picture's tokens have places"
-        query, key, value = (layer(hidden_states) for layer in (attn.to_q, attn.to_k, attn.to_v))
+        query, key, value = project((attn.to_q, attn.to_k, attn.to_v), hidden_states)
         query, key = (self.turn or plain_turn)(attn, query, key, rotary_emb)
         mixed = self.mix(query, key, value.unflatten(2, (attn.heads, -1)), mask=attention_mask)
         out: Tensor = attn.to_out[1](attn.to_out[0](mixed))

@@ -6,10 +6,11 @@ from functools import partial
 from typing import Any
 
 from diffusers.models.activations import GELU
-from torch import Tensor, nn
+from torch import Tensor
 
 from homereel.kernels.gelu import gelu_tanh, linear_gelu_tanh
 from homereel.passes.blocks import Changes
+from homereel.passes.stacked import is_plain
 
 
 def fuse_gelu(feed_forward: Any, *, changes: Changes) -> None:
@@ -21,12 +22,6 @@ def fuse_gelu(feed_forward: Any, *, changes: Changes) -> None:
 
 def _activated(first: Any, hidden_states: Tensor) -> Tensor:
     layer = first.proj
-    if _is_plain(layer):
+    if is_plain(layer):
         return linear_gelu_tanh(hidden_states, layer.weight, layer.bias)
     return gelu_tanh(layer(hidden_states))
-
-
-def _is_plain(layer: nn.Module) -> bool:
-    """Whether calling it does nothing but multiply and add."""
-    changed = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
-    return type(layer) is nn.Linear and not changed

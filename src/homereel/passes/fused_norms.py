@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
@@ -20,6 +20,7 @@ from homereel.passes.blocks import Changes, blocks_of
 from homereel.passes.fused_joint import fuse_joint_block
 from homereel.passes.fused_streams import fuse_streams_block
 from homereel.passes.fused_wan import fuse_wan_block
+from homereel.passes.remembered import remember
 from homereel.passes.technique import Technique
 
 
@@ -63,6 +64,9 @@ class FusedNorms(Technique):
         try:
             for index, block in enumerate(blocks_of(component, family, name=self.name, side=True)):
                 fuse(block, in_chain=index < blocks.num_blocks, changes=changes, name=self.name, family=family)
+            if blocks.layout == "wan":  # else what is made of the words would be new in every step
+                words: Any = getattr(component, "condition_embedder", None)
+                remember(getattr(words, "text_embedder", None), changes=changes)
         except BaseException:
             changes.undo()
             raise

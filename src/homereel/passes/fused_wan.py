@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from homereel.core.protocols import Family
 from homereel.kernels.fused_norm import layer_norm, rotary_of_channels
@@ -18,6 +19,11 @@ from homereel.passes.attention import Rotary, WanSelfAttention
 from homereel.passes.blocks import Changes, part_of
 from homereel.passes.fused_gelu import fuse_gelu
 from homereel.passes.normed import eps_of, fuse_rms_norm, normed_for, turned
+from homereel.passes.remembered import remember
+from homereel.passes.stacked import stack
+
+# By the table of cosines, for as long as that is held.
+_READY: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def fuse_wan_block(block: Any, *, in_chain: bool, changes: Changes, name: str, family: Family) -> None:
@@ -26,6 +32,7 @@ def fuse_wan_block(block: Any, *, in_chain: bool, changes: Changes, name: str, f
     processor = WanSelfAttention.from_processor(attention.processor)
     processor.turn = fused_turn
     changes.set_processor(attention, processor)
+    stack((attention.to_q, attention.to_k, attention.to_v))
     if in_chain:
         for part in ("norm2", "attn2", "ffn"):
             part_of(block, part, name=name, family=family)
@@ -33,12 +40,18 @@ def fuse_wan_block(block: Any, *, in_chain: bool, changes: Changes, name: str, f
             eps_of(part_of(block, norm, name=name, family=family), name=name, family=family)
         fuse_gelu(block.ffn, changes=changes)
         fuse_rms_norm(block.attn2.norm_q, changes=changes)
+        for layer in (block.attn2.to_k, block.attn2.norm_k, block.attn2.to_v):
+            remember(layer, changes=changes)
         changes.set_forward(block, partial(fused_block, block))
 
 
 def fused_turn(attn: Any, q_BLF: Tensor, k_BLF: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
-    """See `Turn`."""
-    return turned(attn, q_BLF, k_BLF, rotary_of_channels(*rotary))
+    """See `Turn`. All blocks of a pass are given the same tables, which are made ready once."""
+    if torch.compiler.is_compiling():
+        return turned(attn, q_BLF, k_BLF, rotary_of_channels(*rotary))
+    if rotary[0] not in _READY:
+        _READY[rotary[0]] = rotary_of_channels(*rotary)
+    return turned(attn, q_BLF, k_BLF, _READY[rotary[0]])
 
 
 def fused_block(  # noqa: PLR0917  # diffusers' names, given by place

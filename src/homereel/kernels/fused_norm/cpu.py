@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from homereel.kernels.fused_norm import reference
 
@@ -26,7 +27,7 @@ def rms_norm_rope(
     """See `reference.rms_norm_rope`. Neighbours that turn together are turned as complex numbers."""
     turns = None
     if cos_BLHP is not None and sin_BLHP is not None:
-        turns = torch.complex(cos_BLHP.float(), sin_BLHP.float())
+        turns = _turns(cos_BLHP, sin_BLHP)
     if x_BLC.dtype == torch.bfloat16 and (turns is None or interleaved):
         return _short_norm_rope(x_BLC, weight.float(), turns, num_heads=num_heads, eps=eps)
     if turns is None or not interleaved or x_BLC.dtype != torch.float32:
@@ -37,6 +38,21 @@ def rms_norm_rope(
     normed = F.rms_norm(x_BLC.unflatten(2, (-1, weight.numel())), (weight.numel(),), weight, eps)
     pairs_BLHP = torch.view_as_complex(normed.flatten(2).unflatten(2, (num_heads, -1, 2)))
     return torch.view_as_real(pairs_BLHP * turns).flatten(3)
+
+
+# By the table of cosines, for as long as that is held: the blocks of a pass are given the same.
+_TURNS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def _turns(cos_BLHP: Tensor, sin_BLHP: Tensor) -> Tensor:
+    known = None if torch.compiler.is_compiling() else _TURNS.get(cos_BLHP)
+    if known is not None and known[0] is sin_BLHP:
+        turns: Tensor = known[1]
+        return turns
+    turns = torch.complex(cos_BLHP.float(), sin_BLHP.float())
+    if not torch.compiler.is_compiling():
+        _TURNS[cos_BLHP] = (sin_BLHP, turns)
+    return turns
 
 
 def _short_norm_rope(x_BLC: Tensor, weight: Tensor, turns_BLHP: Tensor | None, *, num_heads: int, eps: float) -> Tensor:

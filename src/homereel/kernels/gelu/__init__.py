@@ -21,10 +21,15 @@ _CUBIC = 0.044715 * _SLOPE
 
 
 def linear_gelu_tanh(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """GELU of a linear layer's output. On a CPU oneDNN does both in one look, and rounds once."""
+    """GELU of a linear layer's output. On a CPU oneDNN does both in one look, and rounds once.
+
+    In bfloat16 by the error function, which is a quarter faster: it is 5e-4 off the tanh form at most, and what comes
+    out is nearer to that form than what a rounded layer's output gives.
+    """
     if x.device.type != "cpu" or torch.compiler.is_compiling() or not onednn_takes(x.dtype) or weight.dtype != x.dtype:
         return gelu_tanh(F.linear(x, weight, bias))
-    made: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "tanh")
+    form = "none" if x.dtype == torch.bfloat16 else "tanh"
+    made: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], form)
     return made
 
 

@@ -40,21 +40,42 @@ class Rows:
 
     def chunks(self) -> Iterator[tuple[Tensor, int]]:
         """Indices of a few rows, and how many of their gathered tokens are real."""
-        num_blocks = num_blocks_of(self.length, block=self.block_k)
-        padding = num_blocks * self.block_k - self.length
-        width = self.places_RT.shape[1] * self.block_k
-        row_bytes = 2 * width * self.q_RSD.shape[-1] * self.q_RSD.element_size()
-        at_once = max(CHUNK, CHUNK_BYTES // row_bytes)
-        ragged = self.places_RT[:, -1] % num_blocks == num_blocks - 1
-        for group, tokens in ((~ragged, width), (ragged, width - padding)):
-            for rows in group.nonzero().squeeze(1).split(at_once):
+        ragged = self._ragged()
+        for group, tokens in ((~ragged, self._width), (ragged, self._width - self._padding)):
+            for rows in group.nonzero().squeeze(1).split(self._at_once):
                 if len(rows):
                     yield rows, tokens
 
-    def gather(self, table: Tensor, rows: Tensor) -> Tensor:
+    def stretches(self) -> Iterator[tuple[slice | Tensor, int]]:
+        """The same for results that may be written twice: all rows in stretches, and then the ragged ones anew."""
+        for start in range(0, len(self.q_RSD), self._at_once):
+            yield slice(start, start + self._at_once), self._width
+        if self._padding:
+            for rows in self._ragged().nonzero().squeeze(1).split(self._at_once):
+                if len(rows):
+                    yield rows, self._width - self._padding
+
+    def gather(self, table: Tensor, rows: slice | Tensor) -> Tensor:
         """The kept blocks of these rows, side by side: (rows, G, D)."""
         places = self.places_RT[rows]
-        return table.index_select(0, places.flatten()).view(len(rows), -1, self.q_RSD.shape[-1])
+        return table.index_select(0, places.flatten()).view(len(places), -1, self.q_RSD.shape[-1])
+
+    def _ragged(self) -> Tensor:
+        num_blocks = num_blocks_of(self.length, block=self.block_k)
+        return self.places_RT[:, -1] % num_blocks == num_blocks - 1
+
+    @property
+    def _padding(self) -> int:
+        return -self.length % self.block_k
+
+    @property
+    def _width(self) -> int:
+        return self.places_RT.shape[1] * self.block_k
+
+    @property
+    def _at_once(self) -> int:
+        row_bytes = 2 * self._width * self.q_RSD.shape[-1] * self.q_RSD.element_size()
+        return max(CHUNK, CHUNK_BYTES // row_bytes)
 
 
 def attend(
@@ -72,11 +93,13 @@ def attend(
     batch, length = q_BLHD.shape[:2]
     table = make_rows(q_BLHD, k_BLHD, v_BLHD, kept_BHQT, block_q=block_q, block_k=block_k)
     out_RSD = torch.empty_like(table.q_RSD)
-    for rows, tokens in table.chunks():
+    bias = None if bias is None else bias.to(out_RSD.dtype)
+    for rows, tokens in table.stretches():
         q, k, v = table.q_RSD[rows], table.gather(table.k_table, rows), table.gather(table.v_table, rows)
-        out_RSD.index_copy_(0, rows, _attended(q, k[:, :tokens], v[:, :tokens]))
+        attended = _attended(q, k[:, :tokens], v[:, :tokens])
+        out_RSD[rows] = attended if bias is None else attended.add_(bias)
     if weight is not None:
-        _add_to_blocks(out_RSD, table, num_heads=batch * q_BLHD.shape[2], weight=weight, bias=bias)
+        _add_to_blocks(out_RSD, table, num_heads=batch * q_BLHD.shape[2], weight=weight)
     return to_tokens(out_RSD, batch=batch, length=length)
 
 
@@ -88,10 +111,8 @@ def _attended(q_RSD: Tensor, k_RGD: Tensor, v_RGD: Tensor) -> Tensor:
     return torch.bmm(scores_RSG.softmax(-1), v_RGD)
 
 
-def _add_to_blocks(out_RSD: Tensor, table: Rows, *, num_heads: int, weight: Tensor, bias: Tensor | None) -> None:
-    """Add proj(o_l) in place, some heads at a time; a projection that is still zero costs nothing but its bias."""
-    if bias is not None:
-        out_RSD += bias.to(out_RSD.dtype)
+def _add_to_blocks(out_RSD: Tensor, table: Rows, *, num_heads: int, weight: Tensor) -> None:
+    """Add proj(o_l) but for its bias, in place, some heads at a time; a projection that is still zero costs nothing."""
     if not weight.any():
         return
     size = out_RSD.shape[-1]

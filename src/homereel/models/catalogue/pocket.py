@@ -42,7 +42,7 @@ POCKET = (
             guidance=1.0,
             shift=2.0,
             sampler="rcm-ode",
-            passes=("sparse_attention:0.1:first_layers=0:first_steps=0:order=wth",),
+            passes=("sparse_attention:0.17:first_layers=0:first_steps=0:order=wth",),
             passes_from_tokens=1024,
         ),
         rank=-1,
