@@ -49,8 +49,9 @@ def turned(attn: Any, q_BLF: Tensor, k_BLF: Tensor, rotary: Rotary) -> tuple[Ten
 
 
 def fuse_rms_norm(norm: Any, *, changes: Changes) -> None:
-    """Change PyTorch's RMSNorm of (B, L, C), such as that of queries for words; leave anything else."""
-    if type(norm) is nn.RMSNorm and norm.weight is not None and norm.eps is not None:
+    """Change PyTorch's RMSNorm of (B, L, C) on a processor, such as that of queries for words; leave anything else."""
+    is_plain = type(norm) is nn.RMSNorm and norm.weight is not None and norm.eps is not None
+    if is_plain and norm.weight.device.type == "cpu":
         changes.set_forward(norm, partial(_normed, norm))
 
 

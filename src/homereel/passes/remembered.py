@@ -30,10 +30,10 @@ class _Remembered:
         self._made: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
     def __call__(self, given: Tensor) -> Tensor:
-        tensors = (*self._layer.parameters(), given)
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self._fresh(given)
-        state = [(each.data_ptr(), 0 if each.is_inference() else each._version) for each in tensors]
+        own = list(self._layer.parameters())
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or any(each.is_inference() for each in own):
+            return self._fresh(given)  # an inference tensor does not count its changes
+        state = [(each.data_ptr(), 0 if each.is_inference() else each._version) for each in (*own, given)]
         known = self._made.get(given)
         if known is None or known[0] != state:
             known = (state, self._fresh(given))

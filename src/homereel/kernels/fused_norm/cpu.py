@@ -25,12 +25,11 @@ def rms_norm_rope(
     interleaved: bool,
 ) -> Tensor:
     """See `reference.rms_norm_rope`. Neighbours that turn together are turned as complex numbers."""
-    turns = None
-    if cos_BLHP is not None and sin_BLHP is not None:
-        turns = _turns(cos_BLHP, sin_BLHP)
-    if x_BLC.dtype == torch.bfloat16 and (turns is None or interleaved):
+    is_turned = cos_BLHP is not None and sin_BLHP is not None
+    turns = _turns(cos_BLHP, sin_BLHP) if cos_BLHP is not None and sin_BLHP is not None and interleaved else None
+    if x_BLC.dtype == torch.bfloat16 and (turns is not None or not is_turned):
         return _short_norm_rope(x_BLC, weight.float(), turns, num_heads=num_heads, eps=eps)
-    if turns is None or not interleaved or x_BLC.dtype != torch.float32:
+    if turns is None:
         return reference.rms_norm_rope(
             x_BLC, weight, cos_BLHP, sin_BLHP, num_heads=num_heads, eps=eps, interleaved=interleaved
         )
